@@ -1,1 +1,25 @@
-//! proto
+//! The wire contracts: generated messages, clients and servers, and the only conversions between
+//! them and the domain types of `identity`.
+//!
+//! Every package under `proto/` is a module of the same path (`spire::api::types`, …); the Workload
+//! API, which has no package, is [`workload`]. No generated type is to enter a service module:
+//! it is converted once, here.
+
+pub use generated::*;
+
+/// The compiled contracts as a serialized `google.protobuf.FileDescriptorSet`, imports included and
+/// in dependency order.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    clippy::use_self,
+    reason = "the generator's house style is not ours, and nobody edits its output"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/packages.rs"));
+}
