@@ -17,7 +17,6 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
-    clippy::use_self,
     reason = "the generator's house style is not ours, and nobody edits its output"
 )]
 mod generated {
