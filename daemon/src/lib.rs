@@ -1,1 +1,5 @@
-//! daemon
+//! What the long-running binaries share: command line, config language, logs, supervision, sockets, health.
+//!
+//! Holds no SPIFFE type and knows neither server nor agent.
+
+pub mod duration;
