@@ -3,3 +3,4 @@
 //! Holds no SPIFFE type and knows neither server nor agent.
 
 pub mod duration;
+pub mod flags;
