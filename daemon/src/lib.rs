@@ -4,3 +4,5 @@
 
 pub mod duration;
 pub mod flags;
+pub mod supervisor;
+pub mod unix;

@@ -1,0 +1,319 @@
+//! Owns a process's long tasks: starts them, stops all of them when one ends or the process is told to stop,
+//! and waits for them.
+//!
+//! No task outlives [`Supervisor::run`], and none ends unnoticed.
+
+use std::{collections::HashMap, error::Error as StdError, future::Future, io, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::{Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// The tasks of one process.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    shutdown: Shutdown,
+    tasks: JoinSet<Result<(), BoxError>>,
+    names: HashMap<Id, &'static str>,
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+impl Supervisor {
+    /// A supervisor without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A supervisor that also stops when somebody else requests `shutdown`.
+    #[must_use]
+    pub fn stopped_by(shutdown: Shutdown) -> Self {
+        Self {
+            shutdown,
+            ..Self::default()
+        }
+    }
+
+    /// What tasks started here are told to stop by.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Starts a task; it must run until its [`Shutdown`] is requested, then return soon.
+    ///
+    /// Must be called within a tokio runtime. The name appears in errors and logs.
+    pub fn start<F, E>(&mut self, name: &'static str, task: impl FnOnce(Shutdown) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let future = task(self.shutdown());
+        let handle = self.tasks.spawn(async { future.await.map_err(Into::into) });
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Runs until SIGTERM, SIGINT, a requested shutdown, or the end of any task; then asks all tasks to stop
+    /// and waits for them.
+    ///
+    /// Tasks still running after `grace`, or at a second signal, are aborted. With a paused tokio clock the
+    /// grace follows that clock.
+    ///
+    /// # Errors
+    /// The first failure: a task that returned an error, ended without being asked to, or panicked; else
+    /// [`SupervisorError::GraceExceeded`] if tasks had to be aborted.
+    pub async fn run(mut self, grace: Duration) -> Result<(), SupervisorError> {
+        let mut signals = Signals::listen().map_err(SupervisorError::Signals)?;
+        let shutdown = self.shutdown();
+        let mut outcome = tokio::select! {
+            name = signals.next() => {
+                info!(signal = name, "stopping");
+                Ok(())
+            }
+            () = shutdown.requested() => Ok(()),
+            outcome = self.next_end() => outcome,
+        };
+        shutdown.request();
+        let drained = tokio::select! {
+            drained = tokio::time::timeout(grace, self.drain()) => drained.ok(),
+            _ = signals.next() => None,
+        };
+        let rest = drained.unwrap_or_else(|| self.abort_rest());
+        outcome = outcome.and(rest);
+        self.tasks.shutdown().await;
+        outcome
+    }
+
+    /// Waits for any task to end; pends when there is none.
+    async fn next_end(&mut self) -> Result<(), SupervisorError> {
+        match self.tasks.join_next_with_id().await {
+            Some(end) => match self.name_and_result(end) {
+                (name, Ok(())) if !self.shutdown.is_requested() => {
+                    Err(SupervisorError::EndedEarly { name })
+                }
+                (_, result) => result,
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn drain(&mut self) -> Result<(), SupervisorError> {
+        let mut first = Ok(());
+        while let Some(end) = self.tasks.join_next_with_id().await {
+            let (name, result) = self.name_and_result(end);
+            if let (Err(_), Err(error)) = (&first, &result) {
+                warn!(task = name, error = %chain(error), "task failed while stopping");
+            }
+            first = first.and(result);
+        }
+        first
+    }
+
+    fn name_and_result(
+        &mut self,
+        end: Result<(Id, Result<(), BoxError>), JoinError>,
+    ) -> (&'static str, Result<(), SupervisorError>) {
+        let id = match &end {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let name = self
+            .names
+            .remove(&id)
+            .expect("invariant: every started task is named");
+        let result = match end {
+            Ok((_, Ok(()))) => Ok(()),
+            Ok((_, Err(source))) => Err(SupervisorError::Failed { name, source }),
+            Err(source) => Err(SupervisorError::Panicked { name, source }),
+        };
+        (name, result)
+    }
+
+    fn abort_rest(&mut self) -> Result<(), SupervisorError> {
+        let mut tasks: Vec<_> = self.names.values().copied().collect();
+        tasks.sort_unstable();
+        self.tasks.abort_all();
+        match tasks.is_empty() {
+            true => Ok(()),
+            false => Err(SupervisorError::GraceExceeded { tasks }),
+        }
+    }
+}
+
+/// The order to stop, shared by everything that must follow it.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// An order not yet given.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the order; giving it again changes nothing.
+    pub fn request(&self) {
+        self.0.cancel();
+    }
+
+    /// Returns once the order was given. Cancel-safe.
+    pub async fn requested(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Whether the order was given.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+/// Why a supervised process ended otherwise than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The operating system refused the signal handlers.
+    #[error("listen for signals")]
+    Signals(#[source] io::Error),
+    /// A task failed.
+    #[error("{name} failed")]
+    Failed {
+        /// The task.
+        name: &'static str,
+        /// Its error.
+        #[source]
+        source: BoxError,
+    },
+    /// A task panicked, which is a defect.
+    #[error("{name} panicked")]
+    Panicked {
+        /// The task.
+        name: &'static str,
+        /// The panic.
+        #[source]
+        source: JoinError,
+    },
+    /// A task returned although nobody asked it to stop.
+    #[error("{name} ended early")]
+    EndedEarly {
+        /// The task.
+        name: &'static str,
+    },
+    /// Tasks did not stop in time and were aborted.
+    #[error("{} did not stop in time", tasks.join(", "))]
+    GraceExceeded {
+        /// The tasks, sorted.
+        tasks: Vec<&'static str>,
+    },
+}
+
+/// The texts of an error and of its causes, joined as `what: why: why`.
+#[must_use]
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    async fn wait_for(shutdown: Shutdown) -> Result<(), io::Error> {
+        shutdown.requested().await;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_failure_stops_the_rest_and_is_reported() {
+        let mut supervisor = Supervisor::new();
+        let shutdown = supervisor.shutdown();
+        supervisor.start("steady", wait_for);
+        supervisor.start("broken", |_| async {
+            Err::<(), _>(io::Error::other("disk on fire"))
+        });
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(chain(&error), "broken failed: disk on fire");
+        assert!(shutdown.is_requested());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requested_shutdown_ends_well() {
+        let shutdown = Shutdown::new();
+        let mut supervisor = Supervisor::stopped_by(shutdown.clone());
+        supervisor.start("steady", wait_for);
+        shutdown.request();
+        assert!(matches!(supervisor.run(GRACE).await, Ok(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_that_returns_unasked_is_a_failure() {
+        let mut supervisor = Supervisor::new();
+        supervisor.start("hasty", |_| async { Ok::<(), io::Error>(()) });
+        supervisor.start("steady", wait_for);
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(error.to_string(), "hasty ended early");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn panic_is_a_failure_with_a_name() {
+        let mut supervisor = Supervisor::new();
+        supervisor.start("fragile", |_| async {
+            if std::hint::black_box(true) {
+                panic!("planted");
+            }
+            Ok::<(), io::Error>(())
+        });
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert!(matches!(
+            error,
+            SupervisorError::Panicked {
+                name: "fragile",
+                ..
+            }
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_deaf_to_shutdown_is_aborted_after_the_grace() {
+        let shutdown = Shutdown::new();
+        let mut supervisor = Supervisor::stopped_by(shutdown.clone());
+        supervisor.start("steady", wait_for);
+        supervisor.start("deaf", |_| std::future::pending::<Result<(), io::Error>>());
+        shutdown.request();
+        let started = tokio::time::Instant::now();
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(error.to_string(), "deaf did not stop in time");
+        assert_eq!(started.elapsed(), GRACE);
+    }
+}

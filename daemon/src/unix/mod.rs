@@ -1,0 +1,13 @@
+//! Unix sockets as gRPC servers and clients use them: bound without stealing a live one, with the identity
+//! of the peer process, and tolerant of the `:authority` values that gRPC libraries send over them.
+
+mod authority;
+mod dial;
+mod listener;
+mod peer;
+
+pub use self::{
+    dial::{ConnectError, connect},
+    listener::{BindError, BindOptions, Connection, Listener, bind},
+    peer::PeerProcess,
+};

@@ -1,0 +1,178 @@
+//! Who is at the other end of a Unix socket.
+//!
+//! A pid alone names nobody: it may be given to another process. So the process is held by its pidfd, and
+//! what was learnt through `/proc` counts only if the process was still alive afterwards.
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use tokio::net::UnixStream;
+
+/// The process that opened a connection, as it was at that moment.
+#[derive(Clone, Debug)]
+pub struct PeerProcess {
+    pid: Pid,
+    uid: u32,
+    gid: u32,
+    hold: Hold,
+}
+
+#[derive(Clone, Debug)]
+enum Hold {
+    Pidfd(Arc<OwnedFd>),
+    /// Where pidfds are missing or forbidden: the start time in clock ticks after boot.
+    StartTime(u64),
+}
+
+impl PeerProcess {
+    /// Asks the kernel who is at the other end.
+    ///
+    /// # Errors
+    /// When the process is gone already or lives in a pid namespace that hides it from here.
+    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let pid = credentials.pid().and_then(Pid::from_raw).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "peer process is not visible in this pid namespace",
+            )
+        })?;
+        Ok(Self {
+            pid,
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            hold: hold(stream, pid)?,
+        })
+    }
+
+    /// The process id, in this process's pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
+    /// The effective user id at the time of the connect.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The effective group id at the time of the connect.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// Whether that very process still runs; a zombie does not.
+    ///
+    /// Facts read under [`PeerProcess::proc_path`] belong to the peer only if this holds after the reading.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match &self.hold {
+            Hold::Pidfd(pidfd) => {
+                let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+                let at_once = Timespec::default();
+                // A pidfd becomes readable when its process ends (pidfd_open(2)).
+                matches!(poll(&mut polled, Some(&at_once)), Ok(0))
+            }
+            Hold::StartTime(expected) => {
+                matches!(start_time(self.pid), Ok(found) if found == *expected)
+            }
+        }
+    }
+
+    /// `/proc/<pid>`.
+    #[must_use]
+    pub fn proc_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.pid()))
+    }
+}
+
+fn hold(stream: &UnixStream, pid: Pid) -> io::Result<Hold> {
+    // Linux 6.5 and later: the very process that connected, whatever became of its pid since.
+    if let Ok(pidfd) = getsockopt(stream, PeerPidfd) {
+        return Ok(Hold::Pidfd(Arc::new(pidfd)));
+    }
+    // Before that a pid given away between connect and here cannot be told apart; from here on it can.
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Hold::Pidfd(Arc::new(pidfd))),
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            start_time(pid).map(Hold::StartTime)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat`; a zombie counts as gone.
+fn start_time(pid: Pid) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()))?;
+    parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+}
+
+fn parse_start_time(stat: &str) -> Option<u64> {
+    // The second field is the command's name in parentheses, which may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn peer_of_a_pair_is_this_process_and_alive() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let peer = PeerProcess::of(&near).unwrap();
+        assert_eq!(u32::try_from(peer.pid()).unwrap(), std::process::id());
+        assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
+        assert!(peer.is_alive());
+        assert_eq!(
+            peer.proc_path().join("exe").read_link().unwrap(),
+            std::env::current_exe().unwrap()
+        );
+    }
+
+    #[test]
+    fn ended_process_is_not_alive_under_either_hold() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = Arc::new(pidfd_open(pid, PidfdFlags::empty()).unwrap());
+        let holds = [
+            Hold::Pidfd(pidfd),
+            Hold::StartTime(start_time(pid).unwrap()),
+        ];
+        let peers = holds.map(|hold| PeerProcess {
+            pid,
+            uid: 0,
+            gid: 0,
+            hold,
+        });
+        assert!(peers.iter().all(PeerProcess::is_alive));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!peers.iter().any(PeerProcess::is_alive));
+    }
+
+    #[test]
+    fn start_time_is_read_behind_any_command_name() {
+        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse_start_time(&format!("7 (a) b) {tail}")), Some(4711));
+        assert_eq!(parse_start_time("7 (a) Z 1 2"), None);
+        assert_eq!(parse_start_time(""), None);
+    }
+}
