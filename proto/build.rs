@@ -15,6 +15,22 @@ use prost::Message as _;
 /// The module that takes the one package without a name, the Workload API.
 const UNNAMED_PACKAGE_MODULE: &str = "workload";
 
+/// Messages that hold a private key or a bearer token. `src/redacted.rs` gives them a `Debug` that
+/// shows neither, so that no log line or panic text ever can.
+const SECRET_BEARERS: [&str; 11] = [
+    ".JWTSVID",
+    ".WITSVID",
+    ".ValidateJWTSVIDRequest",
+    ".X509SVID",
+    ".spiffe.broker.JWTSVID",
+    ".spiffe.broker.X509SVID",
+    ".spire.api.agent.delegatedidentity.v1.X509SVIDWithKey",
+    ".spire.api.server.agent.v1.CreateJoinTokenRequest",
+    ".spire.api.types.AttestationData",
+    ".spire.api.types.JWTSVID",
+    ".spire.api.types.JoinToken",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new("proto");
     println!("cargo::rerun-if-changed={}", root.display());
@@ -24,9 +40,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut descriptors = protox::compile(&files, [root])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    let mut config = tonic_prost_build::Config::new();
+    // A message that knows its name can be put into an Any, or rendered by its descriptor.
+    config.enable_type_names();
     tonic_prost_build::configure()
         .emit_rerun_if_changed(false)
-        .compile_fds(descriptors.clone())?;
+        .skip_debug(SECRET_BEARERS)
+        .compile_fds_with_config(descriptors.clone(), config)?;
 
     let mut packages = Module::default();
     for file in &mut descriptors.file {

@@ -5,11 +5,12 @@
 //! API, which has no package, is [`workload`]. No generated type is to enter a service module:
 //! it is converted once, here.
 
-pub use generated::*;
+pub mod descriptors;
+pub mod json;
+mod redacted;
 
-/// The compiled contracts as a serialized `google.protobuf.FileDescriptorSet`, imports included and
-/// in dependency order.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub use descriptors::FILE_DESCRIPTOR_SET;
+pub use generated::*;
 
 #[expect(
     missing_docs,
