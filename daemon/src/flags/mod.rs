@@ -137,6 +137,7 @@ impl FlagSet {
     /// [`FlagError::Help`] for `-h` and `-help` unless declared; [`FlagError::Invalid`] with Go's text.
     pub fn parse(self, arguments: &[String]) -> Result<Parsed, FlagError> {
         let usage = usage::render(&self);
+        let mut aliases_used = Vec::new();
         let mut values: BTreeMap<_, _> = self
             .flags
             .iter()
@@ -146,15 +147,15 @@ impl FlagSet {
         loop {
             let remaining = rest.as_slice();
             let Some((minuses, body)) = remaining.first().and_then(|text| as_flag(text)) else {
-                return Ok(Parsed::new(values, remaining, usage));
+                return Ok(Parsed::new(values, aliases_used, remaining, usage));
             };
             rest.next();
             if body.is_empty() {
-                return Ok(Parsed::new(values, rest.as_slice(), usage));
+                return Ok(Parsed::new(values, aliases_used, rest.as_slice(), usage));
             }
             let outcome = self.parse_one(minuses, body, &mut rest, &mut values);
             match outcome {
-                Ok(()) => {}
+                Ok(()) => aliases_used.extend(self.alias_in(body)),
                 Err(Stop::Help) => return Err(FlagError::Help { usage }),
                 Err(Stop::Invalid(message)) => return Err(FlagError::Invalid { message, usage }),
             }
@@ -199,6 +200,13 @@ impl FlagSet {
         given.set(text).map_err(|reason| {
             Stop::Invalid(format!("invalid value {text:?} for flag -{name}: {reason}"))
         })
+    }
+
+    /// The alias that an argument is written with, and what it stands for.
+    fn alias_in(&self, body: &str) -> Option<(&'static str, &'static str)> {
+        let name = body.split_once('=').map_or(body, |(name, _)| name);
+        let (alias, declared) = self.aliases.get_key_value(name)?;
+        Some((alias, declared))
     }
 
     /// The declared name that `name` stands for: itself, an alias, or its kebab-case spelling.

@@ -11,6 +11,7 @@ use crate::duration;
 #[derive(Clone, Debug)]
 pub struct Parsed {
     values: BTreeMap<&'static str, Given>,
+    aliases_used: Vec<(&'static str, &'static str)>,
     positionals: Vec<String>,
     usage: String,
 }
@@ -24,11 +25,13 @@ pub(super) struct Given {
 impl Parsed {
     pub(super) fn new(
         values: BTreeMap<&'static str, Given>,
+        aliases_used: Vec<(&'static str, &'static str)>,
         rest: &[String],
         usage: String,
     ) -> Self {
         Self {
             values,
+            aliases_used,
             positionals: rest.to_vec(),
             usage,
         }
@@ -94,6 +97,12 @@ impl Parsed {
             unreachable!("flag -{name} is not a list");
         };
         items
+    }
+
+    /// The aliases that stood on the command line, each with the name of its flag.
+    #[must_use]
+    pub fn aliases_used(&self) -> &[(&'static str, &'static str)] {
+        &self.aliases_used
     }
 
     /// What followed the flags.

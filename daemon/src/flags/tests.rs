@@ -53,6 +53,7 @@ fn values_have_their_types() {
     assert_eq!(parsed.list("selector"), ["a:b", "c:d=e"]);
     assert_eq!(parsed.string("socketPath"), "/tmp/api.sock");
     assert_eq!(parsed.string_if_set("socketPath"), None);
+    assert_eq!(parsed.aliases_used(), [("lifetime", "ttl")]);
 }
 
 #[test]
