@@ -5,5 +5,7 @@
 pub mod command_line;
 pub mod duration;
 pub mod flags;
+pub mod log;
+pub mod process;
 pub mod supervisor;
 pub mod unix;

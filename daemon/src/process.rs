@@ -1,0 +1,80 @@
+//! What a process that holds signing keys does to itself before anything else.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::Mode,
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask},
+};
+
+/// Takes from others what the umask still grants beyond `0750`; an already tighter umask stays.
+///
+/// Returns the umask found, if it was too loose. Belongs into `main`, before threads and files.
+pub fn tighten_umask() -> Option<u32> {
+    let required = Mode::WGRP | Mode::RWXO;
+    // There is no way to read the umask but to set it.
+    let found = umask(required);
+    let wanted = found | required;
+    umask(wanted);
+    (wanted != found).then(|| found.bits())
+}
+
+/// Keeps key material out of core files and out of other processes of the same user.
+///
+/// # Errors
+/// The operating system's refusal, which would be unusual: a process may always ask for less.
+pub fn disable_core_dumps() -> io::Result<()> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, nothing)?;
+    // A core may also go to a pipe, for which the limit does not count; this holds for both, and for ptrace.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Makes a data directory and its parents if it is not there.
+///
+/// # Errors
+/// [`DataDirError`], also when the path is something other than a directory.
+pub fn make_data_dir(path: &Path) -> Result<(), DataDirError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|source| DataDirError {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// The data directory could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("make data directory {}", path.display())]
+pub struct DataDirError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_dir_is_made_with_parents_and_kept_if_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        make_data_dir(&path).unwrap();
+        fs::write(path.join("f"), "x").unwrap();
+        make_data_dir(&path).unwrap();
+        assert!(path.join("f").exists());
+        let error = make_data_dir(&path.join("f")).unwrap_err();
+        assert!(error.to_string().starts_with("make data directory /"));
+    }
+}
