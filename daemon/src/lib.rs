@@ -5,6 +5,7 @@
 pub mod command_line;
 pub mod duration;
 pub mod flags;
+pub mod health;
 pub mod log;
 pub mod process;
 pub mod supervisor;
