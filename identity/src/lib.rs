@@ -5,9 +5,11 @@
 
 pub mod bundle;
 pub mod clock;
+mod der;
 pub mod dns_name;
 pub mod entry;
 pub mod secret;
 pub mod selector;
 pub mod spiffe_id;
 pub mod trust_domain;
+pub mod x509;

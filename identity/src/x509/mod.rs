@@ -1,0 +1,85 @@
+//! X.509 documents: certificates and signing requests, read with bounds.
+
+mod certificate;
+mod csr;
+mod public_key;
+
+pub use certificate::{CertificateInfo, KeyUsage, MAX_CERTIFICATE_LEN_BYTES};
+pub use csr::{Csr, MAX_CSR_LEN_BYTES, generate_csr};
+pub use public_key::{MAX_PUBLIC_KEY_LEN_BYTES, PublicKey, subject_key_id};
+
+use crate::spiffe_id::IdError;
+
+/// Why an X.509 document is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum X509Error {
+    /// The document is longer than its kind may be.
+    #[error("{what} is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// The kind of document.
+        what: &'static str,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The document is not what its kind must look like.
+    #[error("malformed {what}: {problem}")]
+    Malformed {
+        /// The kind of document.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The signature does not fit the key and the content.
+    #[error("signature does not verify")]
+    Signature,
+    /// The key or the signature is of a kind that is not supported.
+    #[error("unsupported key or signature algorithm")]
+    UnsupportedAlgorithm,
+    /// The certificate has no or several URI SANs.
+    #[error("expected exactly one URI SAN, found {0}")]
+    UriSans(usize),
+    /// The URI SAN is not a SPIFFE ID.
+    #[error("URI SAN is not a SPIFFE ID: {0}")]
+    SpiffeId(IdError),
+    /// A signing request could not be made.
+    #[error("could not make the signing request")]
+    Generate(#[source] rcgen::Error),
+}
+
+/// Names found in a subjectAltName extension.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct AlternativeNames {
+    uris: Vec<String>,
+    dns_names: Vec<String>,
+}
+
+/// Collects the names of interest; the others are skipped.
+fn alternative_names(
+    extension: &x509_parser::extensions::SubjectAlternativeName<'_>,
+) -> Result<AlternativeNames, String> {
+    use x509_parser::extensions::GeneralName;
+    let mut names = AlternativeNames::default();
+    for name in &extension.general_names {
+        match name {
+            GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
+            GeneralName::DNSName(dns_name) => names.dns_names.push((*dns_name).to_owned()),
+            // A name that cannot be read might be the URI that decides.
+            GeneralName::Invalid(tag, _) => {
+                return Err(format!(
+                    "unreadable subject alternative name, tag {}",
+                    tag.0
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+/// The text of a parser's error; the type borrows from the input or says no more.
+fn malformed(what: &'static str, problem: impl ToString) -> X509Error {
+    X509Error::Malformed {
+        what,
+        problem: problem.to_string(),
+    }
+}
