@@ -5,8 +5,10 @@
 pub mod command_line;
 pub mod duration;
 pub mod flags;
+pub mod hcl;
 pub mod health;
 pub mod log;
+mod number;
 pub mod process;
 pub mod supervisor;
 pub mod unix;

@@ -4,7 +4,6 @@
 //!
 //! Beyond Go, a name may be written in kebab case: `--spiffe-id` is `-spiffeID`.
 
-mod number;
 mod parsed;
 mod usage;
 

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Stop, Value, number};
-use crate::duration;
+use super::{Stop, Value};
+use crate::{duration, number};
 
 /// The values of a parsed command line.
 ///

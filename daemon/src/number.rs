@@ -1,7 +1,7 @@
-//! Numbers and truth values as Go's `strconv` reads them from text.
+//! Numbers and truth values as Go's `strconv` reads them from text; flags and config values have them.
 
 /// The ten spellings that Go takes for a truth value.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
@@ -10,7 +10,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// A signed number with Go's prefixes `0x`, `0o`, `0b` and `0`; the error is the text that Go's `flag` shows.
-pub(super) fn parse_integer(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_integer(text: &str) -> Result<i64, String> {
     let (sign, digits) = match text.as_bytes().first() {
         Some(b'-') => ("-", &text[1..]),
         Some(b'+') => ("", &text[1..]),
