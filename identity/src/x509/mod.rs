@@ -1,10 +1,12 @@
 //! X.509 documents: certificates and signing requests, read with bounds.
 
 mod certificate;
+mod concatenated;
 mod csr;
 mod public_key;
 
 pub use certificate::{CertificateInfo, KeyUsage, MAX_CERTIFICATE_LEN_BYTES};
+pub use concatenated::split_certificates;
 pub use csr::{Csr, MAX_CSR_LEN_BYTES, generate_csr};
 pub use public_key::{MAX_PUBLIC_KEY_LEN_BYTES, PublicKey, subject_key_id};
 
