@@ -8,6 +8,7 @@ pub(crate) struct Element<'a> {
 
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const INTEGER: u8 = 0x02;
 
 /// Splits the first element off `input`; `None` if it is cut short or not in DER.
 pub(crate) fn split_first(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
@@ -35,22 +36,36 @@ pub(crate) fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     (element.tag == tag).then_some((element.content, rest))
 }
 
+/// One element made of `parts`.
+pub(crate) fn encode(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let size = len.to_be_bytes();
+    let zeros = size.iter().take_while(|byte| **byte == 0).count();
+    let significant = &size[zeros..];
+    let mut out = vec![tag];
+    if len > 0x7f {
+        // A usize has at most eight bytes.
+        out.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
+        out.extend_from_slice(significant);
+    } else {
+        out.push(size[size.len() - 1]);
+    }
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn elements_of_every_length_are_split_off() {
+    fn elements_of_every_length_survive() {
         for len in [0, 1, 127, 128, 255, 256, 65_535, 65_536, 100_000] {
             let content = vec![7; len];
-            let size = u32::try_from(len).unwrap().to_be_bytes();
-            let header = match len {
-                0..=127 => vec![SEQUENCE, size[3]],
-                128..=255 => vec![SEQUENCE, 0x81, size[3]],
-                256..=65_535 => vec![SEQUENCE, 0x82, size[2], size[3]],
-                _ => vec![SEQUENCE, 0x83, size[1], size[2], size[3]],
-            };
-            let encoded = [&header[..], &content, &[9]].concat();
+            let element = encode(SEQUENCE, &[&content]);
+            let encoded = [&element[..], &[9]].concat();
             assert_eq!(
                 expect(SEQUENCE, &encoded),
                 Some((&content[..], &[9][..])),
