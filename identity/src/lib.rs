@@ -13,6 +13,9 @@ pub mod pem;
 pub mod secret;
 pub mod selector;
 pub mod spiffe_id;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tls;
 pub mod trust_domain;
 pub mod x509;
 pub mod x509_svid;

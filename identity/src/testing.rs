@@ -1,0 +1,196 @@
+//! A trust domain made on the spot, for tests of whoever needs SVIDs and bundles.
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::bundle::{Bundle, JwtAuthority, X509Authority};
+use crate::clock::{Clock as _, SystemClock, UnixTime};
+use crate::secret::{KeyType, PrivateKey};
+use crate::spiffe_id::SpiffeId;
+use crate::trust_domain::TrustDomain;
+use crate::x509::subject_key_id;
+use crate::x509_svid::X509Svid;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A root, an intermediate that signs, and a JWT key; everything valid for a day around the time of
+/// its making.
+#[derive(Debug)]
+pub struct TestAuthority {
+    trust_domain: TrustDomain,
+    now: UnixTime,
+    root: CertificateDer<'static>,
+    intermediate: CertificateDer<'static>,
+    issuer: Signer,
+    jwt_key: Key,
+    jwt_key_id: String,
+}
+
+struct Signer(Issuer<'static, PrivateKey>);
+
+struct Key(PrivateKey);
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl TestAuthority {
+    /// A new trust domain at the system's time.
+    pub fn new(trust_domain: &str) -> Self {
+        Self::at(trust_domain, SystemClock.now())
+    }
+
+    /// A new trust domain at `now`.
+    pub fn at(trust_domain: &str, now: UnixTime) -> Self {
+        let trust_domain = TrustDomain::parse(trust_domain).expect("tests name valid domains");
+        let validity = (now.saturating_sub(DAY), now.saturating_add(DAY));
+        let root_key = new_key();
+        let root_params = ca_params(&trust_domain, "root", &root_key, validity);
+        let root = root_params.self_signed(&root_key).expect("a root signs");
+        let root_issuer = Issuer::new(root_params, root_key);
+        let key = new_key();
+        let params = ca_params(&trust_domain, "intermediate", &key, validity);
+        let intermediate = params
+            .signed_by(&key, &root_issuer)
+            .expect("a root signs an intermediate");
+        Self {
+            trust_domain,
+            now,
+            root: root.der().clone(),
+            intermediate: intermediate.der().clone(),
+            issuer: Signer(Issuer::new(params, key)),
+            jwt_key: Key(new_key()),
+            jwt_key_id: "test-jwt-key".into(),
+        }
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The id with `path` in the trust domain.
+    pub fn spiffe_id(&self, path: &str) -> SpiffeId {
+        SpiffeId::from_parts(&self.trust_domain, path).expect("tests name valid paths")
+    }
+
+    /// The root certificate and the JWT key.
+    pub fn bundle(&self) -> Bundle {
+        Bundle {
+            x509_authorities: vec![X509Authority {
+                certificate: self.root.clone(),
+                tainted: false,
+            }],
+            jwt_authorities: vec![JwtAuthority {
+                key_id: self.jwt_key_id.as_str().into(),
+                public_key: self.jwt_key.0.public_key_der().to_vec(),
+                expires_at: None,
+                tainted: false,
+            }],
+            sequence: 1,
+            ..Bundle::empty(self.trust_domain.clone())
+        }
+    }
+
+    /// The key that signs JWT-SVIDs, and its id.
+    pub fn jwt_key(&self) -> (&PrivateKey, &str) {
+        (&self.jwt_key.0, &self.jwt_key_id)
+    }
+
+    /// An SVID that is valid for an hour.
+    pub fn x509_svid(&self, path: &str) -> X509Svid {
+        let not_after = self.now.saturating_add(Duration::from_secs(3600));
+        self.x509_svid_between(path, self.now, not_after)
+    }
+
+    /// An SVID that is valid from `not_before` to `not_after`.
+    pub fn x509_svid_between(
+        &self,
+        path: &str,
+        not_before: UnixTime,
+        not_after: UnixTime,
+    ) -> X509Svid {
+        let key = new_key();
+        let mut params = params(&key, (not_before, not_after));
+        params.subject_alt_names = vec![uri(&self.spiffe_id(path))];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+            KeyUsagePurpose::KeyAgreement,
+        ];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        X509Svid::new(self.sign(&params, &key), key).expect("what was made here is an SVID")
+    }
+
+    /// A chain for `key` as `params` says, with the intermediate behind it: for certificates that
+    /// are no SVIDs.
+    pub fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &PrivateKey,
+    ) -> Vec<CertificateDer<'static>> {
+        let leaf = params
+            .signed_by(key, &self.issuer.0)
+            .expect("an intermediate signs");
+        vec![leaf.der().clone(), self.intermediate.clone()]
+    }
+}
+
+fn new_key() -> PrivateKey {
+    PrivateKey::generate(KeyType::EcP256).expect("the library makes keys")
+}
+
+fn ca_params(
+    trust_domain: &TrustDomain,
+    name: &str,
+    key: &PrivateKey,
+    validity: (UnixTime, UnixTime),
+) -> CertificateParams {
+    let mut params = params(key, validity);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names = vec![uri(&SpiffeId::of_trust_domain(trust_domain))];
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn params(key: &PrivateKey, (not_before, not_after): (UnixTime, UnixTime)) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "SPIRE");
+    params.not_before = date(not_before);
+    params.not_after = date(not_after);
+    let serial = uuid::Uuid::new_v4();
+    params.serial_number = Some(serial.as_bytes().to_vec().into());
+    params.use_authority_key_identifier_extension = true;
+    let key_id = subject_key_id(key.public_key_der()).expect("a key has an identifier");
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
+    params
+}
+
+fn uri(id: &SpiffeId) -> SanType {
+    SanType::URI(id.as_str().try_into().expect("ids are ASCII"))
+}
+
+fn date(time: UnixTime) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(time.as_secs()).expect("tests live in our time")
+}

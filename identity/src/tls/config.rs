@@ -1,0 +1,110 @@
+//! rustls configurations for the server's listener and for connections to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::UnixTime as PathTime;
+
+use crate::clock::Clock;
+use crate::spiffe_id::SpiffeId;
+use crate::tls::verifier::{ClientPolicy, ClientVerifier, ServerVerifier, SvidResolver};
+use crate::tls::{SharedTlsMaterial, TlsError, provider};
+
+/// Everything on these connections is gRPC.
+const ALPN_HTTP2: &[u8] = b"h2";
+
+/// For a listener: shows the SVID of `material`, and lets in clients without a certificate and
+/// those whose certificate verifies and pleases `policy`.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn server_config(
+    material: SharedTlsMaterial,
+    policy: ClientPolicy,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, TlsError> {
+    let verifier = ClientVerifier {
+        material: material.clone(),
+        policy,
+        signatures: signatures(),
+    };
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(TlsError)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(SvidResolver(material)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    Ok(config)
+}
+
+/// For a connection to the server `expected`, which must verify against the bundle of its trust
+/// domain in `material`; shows the SVID of `material` if it has one.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn client_config(
+    material: SharedTlsMaterial,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, TlsError> {
+    let verifier = ServerVerifier {
+        material: Some(material.clone()),
+        expected,
+        signatures: signatures(),
+    };
+    let mut config = unresumed(verifier, clock)?;
+    config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
+    Ok(config)
+}
+
+/// For the first connection of an agent that was told to trust whoever answers: the server must
+/// call itself `expected`, and that is all that is known of it. Shows no certificate.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn insecure_bootstrap_client_config(
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, TlsError> {
+    let verifier = ServerVerifier {
+        material: None,
+        expected,
+        signatures: signatures(),
+    };
+    unresumed(verifier, clock)
+}
+
+fn unresumed(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(TlsError)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    Ok(config)
+}
+
+fn signatures() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
+}
+
+/// Lets rustls ask the [`Clock`].
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<PathTime> {
+        let secs = u64::try_from(self.0.now().as_secs()).ok()?;
+        Some(PathTime::since_unix_epoch(Duration::from_secs(secs)))
+    }
+}

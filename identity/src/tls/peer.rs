@@ -1,0 +1,135 @@
+//! Who a chain of certificates speaks for, and whether to believe it.
+
+use rustls_pki_types::CertificateDer;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
+
+use crate::clock::UnixTime;
+use crate::spiffe_id::SpiffeId;
+use crate::tls::TlsMaterial;
+use crate::trust_domain::TrustDomain;
+use crate::x509::{CertificateInfo, X509Error};
+use crate::x509_svid::{MAX_CHAIN_LEN, SvidError, check_leaf};
+
+/// The identity that a peer proved in a handshake.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PeerIdentity {
+    /// Who it is.
+    pub spiffe_id: SpiffeId,
+    /// The serial number of its certificate in decimal.
+    pub serial: String,
+    /// When its certificate ends.
+    pub not_after: UnixTime,
+}
+
+/// Reads the identity from the certificates of a finished handshake, leaf first.
+///
+/// It verifies nothing: call it only with what a configuration of this module let through.
+///
+/// # Errors
+/// There is no leaf, or it is not an X.509-SVID.
+pub fn peer_identity(certificates: &[CertificateDer<'_>]) -> Result<PeerIdentity, PeerError> {
+    let leaf = certificates.first().ok_or(PeerError::NoCertificate)?;
+    let leaf = CertificateInfo::parse(leaf).map_err(PeerError::Certificate)?;
+    Ok(PeerIdentity {
+        spiffe_id: check_leaf(&leaf).map_err(PeerError::Leaf)?,
+        serial: leaf.serial,
+        not_after: leaf.not_after,
+    })
+}
+
+/// Verifies a chain, leaf first, as an X.509-SVID (X509-SVID §5): the leaf is one, and the chain
+/// leads to a root in the bundle of the leaf's own trust domain.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn verify_svid_chain(
+    certificates: &[CertificateDer<'_>],
+    material: &TlsMaterial,
+    now: UnixTime,
+) -> Result<PeerIdentity, PeerError> {
+    let (leaf, intermediates) = certificates.split_first().ok_or(PeerError::NoCertificate)?;
+    verify_chain(leaf, intermediates, material, now, KeyUsage::client_auth())
+}
+
+pub(super) fn verify_chain(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    material: &TlsMaterial,
+    now: UnixTime,
+    usage: KeyUsage,
+) -> Result<PeerIdentity, PeerError> {
+    if intermediates.len() >= MAX_CHAIN_LEN {
+        return Err(PeerError::TooManyCertificates);
+    }
+    let identity = peer_identity(std::slice::from_ref(leaf))?;
+    let trust_domain = identity.spiffe_id.trust_domain();
+    let anchors = material
+        .anchors_at(trust_domain, now)
+        .ok_or_else(|| PeerError::NoBundle(trust_domain.clone()))?;
+    let leaf = EndEntityCert::try_from(leaf).map_err(PeerError::Path)?;
+    let path = leaf
+        .verify_for_usage(
+            ALL_VERIFICATION_ALGS,
+            &anchors,
+            intermediates,
+            path_time(now),
+            usage,
+            None,
+            None,
+        )
+        .map_err(PeerError::Path)?;
+    for intermediate in path.intermediate_certificates() {
+        check_issuer(&intermediate.der())?;
+    }
+    Ok(identity)
+}
+
+/// A certificate that signs others must say so (X509-SVID §4.3); path building looks at the CA flag
+/// only.
+fn check_issuer(certificate: &CertificateDer<'_>) -> Result<(), PeerError> {
+    let info = CertificateInfo::parse(certificate).map_err(PeerError::Certificate)?;
+    let signs = info.key_usage.is_some_and(|usage| usage.key_cert_sign);
+    (info.is_ca && signs).then_some(()).ok_or(PeerError::Issuer)
+}
+
+fn path_time(now: UnixTime) -> rustls_pki_types::UnixTime {
+    let secs = u64::try_from(now.as_secs()).unwrap_or(0);
+    rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs))
+}
+
+/// Why a peer is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The peer showed no certificate.
+    #[error("no certificate")]
+    NoCertificate,
+    /// The peer showed more certificates than [`MAX_CHAIN_LEN`].
+    #[error("more than {MAX_CHAIN_LEN} certificates")]
+    TooManyCertificates,
+    /// A certificate cannot be read.
+    #[error("unreadable certificate")]
+    Certificate(#[source] X509Error),
+    /// The leaf is not an X.509-SVID.
+    #[error("not an X509-SVID")]
+    Leaf(#[source] SvidError),
+    /// There is no bundle for the trust domain of the peer.
+    #[error("no X.509 bundle for trust domain \"{0}\"")]
+    NoBundle(TrustDomain),
+    /// The trust domain of the peer is not accepted here.
+    #[error("unexpected trust domain of {0}")]
+    ForeignTrustDomain(SpiffeId),
+    /// The peer is another one than the one that was asked for.
+    #[error("unexpected ID {presented}, expected {expected}")]
+    UnexpectedId {
+        /// Who the peer is.
+        presented: SpiffeId,
+        /// Who was asked for.
+        expected: SpiffeId,
+    },
+    /// The chain does not lead to a root, or is not valid now.
+    #[error("chain does not verify: {0}")]
+    Path(webpki::Error),
+    /// A certificate in the chain signed another without the right to.
+    #[error("issuer lacks the CA flag or keyCertSign key usage")]
+    Issuer,
+}
