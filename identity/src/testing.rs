@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::bundle::{Bundle, JwtAuthority, X509Authority};
 use crate::clock::{Clock as _, SystemClock, UnixTime};
+use crate::jwt_svid::{JwtClaims, JwtSvid, sign_jwt_svid};
 use crate::secret::{KeyType, PrivateKey};
 use crate::spiffe_id::SpiffeId;
 use crate::trust_domain::TrustDomain;
@@ -137,6 +138,20 @@ impl TestAuthority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         X509Svid::new(self.sign(&params, &key), key).expect("what was made here is an SVID")
+    }
+
+    /// A token that is valid for five minutes.
+    pub fn jwt_svid(&self, path: &str, audience: &[&str]) -> JwtSvid {
+        let claims = JwtClaims {
+            spiffe_id: self.spiffe_id(path),
+            audience: audience.iter().map(|&text| text.into()).collect(),
+            issued_at: self.now,
+            expires_at: self.now.saturating_add(Duration::from_secs(300)),
+            issuer: None,
+            jti: None,
+        };
+        let (key, key_id) = self.jwt_key();
+        sign_jwt_svid(key, key_id, &claims).expect("tests name an audience")
     }
 
     /// A chain for `key` as `params` says, with the intermediate behind it: for certificates that
