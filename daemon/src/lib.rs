@@ -3,6 +3,7 @@
 //! Holds no SPIFFE type and knows neither server nor agent.
 
 pub mod command_line;
+pub mod config;
 pub mod duration;
 pub mod flags;
 pub mod hcl;

@@ -3,13 +3,8 @@
 //! Values are as lenient as HCL's own decoder: numbers and truth values may be written as strings, strings
 //! as numbers. A key written twice counts with its last value, a block written twice with both contents.
 
-use std::time::Duration;
-
 use super::{Item, Key, Object, Value};
-use crate::{
-    duration::{self, DurationError},
-    number,
-};
+use crate::number;
 
 impl Object {
     /// Takes a text.
@@ -41,27 +36,6 @@ impl Object {
             Value::Number(text) | Value::String(text) => number::parse_bool(text),
             Value::List(_) | Value::Object(_) => None,
         })
-    }
-
-    /// Takes a Go duration; an empty text is no duration given.
-    ///
-    /// # Errors
-    /// When the value is no string, or one that is no duration.
-    pub fn take_duration(&mut self, name: &str) -> Result<Option<Duration>, DecodeError> {
-        let line = self.line_of(name);
-        match self.take_string(name)? {
-            None => Ok(None),
-            Some(text) if text.is_empty() => Ok(None),
-            Some(text) => {
-                duration::parse_go(&text)
-                    .map(Some)
-                    .map_err(|source| DecodeError::Duration {
-                        name: name.to_owned(),
-                        line,
-                        source,
-                    })
-            }
-        }
     }
 
     /// Takes a list of texts.
@@ -197,28 +171,14 @@ pub struct UnknownKey {
 
 /// A value is not what its key wants.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DecodeError {
-    /// The value is of another type.
-    #[error("{name} (line {line}) must be {expected}")]
-    Type {
-        /// The key.
-        name: String,
-        /// Its line.
-        line: usize,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// The text is no duration.
-    #[error("could not parse {name} (line {line})")]
-    Duration {
-        /// The key.
-        name: String,
-        /// Its line.
-        line: usize,
-        /// What is wrong with the text.
-        #[source]
-        source: DurationError,
-    },
+#[error("{name} (line {line}) must be {expected}")]
+pub struct DecodeError {
+    /// The key.
+    pub name: String,
+    /// Its line.
+    pub line: usize,
+    /// What it must be.
+    pub expected: &'static str,
 }
 
 fn as_string(value: &Value) -> Option<String> {
@@ -244,7 +204,7 @@ fn objects(value: Value) -> Option<Vec<Object>> {
 
 fn mismatch(item: &Item, expected: &'static str) -> DecodeError {
     let Key { name, line } = item.keys[0].clone();
-    DecodeError::Type {
+    DecodeError {
         name,
         line,
         expected,

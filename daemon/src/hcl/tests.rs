@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use super::{MAX_DEPTH, MAX_LEN_BYTES, Object, UnknownKey, decode::Labelled, parse};
 
 fn parsed(text: &str) -> Object {
@@ -54,9 +52,6 @@ fn numbers_and_truth_values_may_be_strings() {
     ] {
         assert_eq!(parsed(text).take_bool("b"), Ok(Some(expected)), "{text}");
     }
-    let hour = parsed("d = \"1h\"").take_duration("d");
-    assert_eq!(hour, Ok(Some(Duration::from_secs(3600))));
-    assert_eq!(parsed("d = \"\"").take_duration("d"), Ok(None));
     let list = parsed("l = [\"a\", \"b\",]").take_list("l");
     assert_eq!(list, Ok(Some(vec!["a".to_owned(), "b".to_owned()])));
 }
@@ -99,13 +94,13 @@ fn what_nobody_takes_is_known_by_name_and_line() {
 
 #[test]
 fn wrong_types_name_key_line_and_need() {
-    let text = "\na = [1]\nn = \"x\"\nb = 2\nd = \"soon\"\nl = \"x\"\np = 1\nq \"l\" {}\nN {}\nM \"a\" \"b\" {}";
+    let text =
+        "\na = [1]\nn = \"x\"\nb = 2\n\nl = \"x\"\np = 1\nq \"l\" {}\nN {}\nM \"a\" \"b\" {}";
     let mut document = parsed(text);
     let mut errors = vec![
         document.take_string("a").unwrap_err(),
         document.take_integer("n").unwrap_err(),
         document.take_bool("b").unwrap_err(),
-        document.take_duration("d").unwrap_err(),
         document.take_list("l").unwrap_err(),
         document.take_block("p").unwrap_err(),
         document.take_block("q").unwrap_err(),
@@ -119,7 +114,6 @@ fn wrong_types_name_key_line_and_need() {
             "a (line 2) must be a string",
             "n (line 3) must be a whole number",
             "b (line 4) must be true or false",
-            "could not parse d (line 5)",
             "l (line 6) must be a list of strings",
             "p (line 7) must be a block",
             "q (line 8) must be a block",

@@ -1,0 +1,124 @@
+use super::*;
+use crate::{hcl::parse, log};
+
+#[test]
+fn missing_and_broken_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.conf");
+    let error = read(&path, Expand::Nothing).unwrap_err();
+    let expected = format!(
+        "could not find config file {}: please use the -config flag",
+        path.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    fs::write(&path, "a = \n}").unwrap();
+    let error = anyhow::Error::from(read(&path, Expand::Nothing).unwrap_err());
+    let expected = format!(
+        "SPIRE server configuration file is invalid: unable to decode configuration at \"{}\": At 2:1: Unknown token: 2:1 RBRACE }}\n",
+        path.display()
+    );
+    assert_eq!(validation_report("SPIRE server", &error), expected);
+    fs::write(&path, "a = \"$$x $CARGO_PKG_NAME\"").unwrap();
+    let mut document = read(&path, Expand::Environment).unwrap();
+    assert_eq!(document.take_string("a"), Ok(Some("$x daemon".to_owned())));
+}
+
+#[test]
+fn log_settings_of_the_command_line_go_first() {
+    let text =
+        "log_level = \"warn\" log_format = \"JSON\" log_file = \"\" log_source_location = true";
+    let flags = crate::flags::FlagSet::new("run")
+        .string("logFile", "", "")
+        .string("logFormat", "", "")
+        .string("logLevel", "", "")
+        .boolean("logSourceLocation", "");
+    let parsed = flags
+        .parse(&["-logLevel".to_owned(), "debug".to_owned()])
+        .unwrap();
+    let overrides = LogOverrides::from_flags(&parsed);
+    let options = take_log(&mut parse(text).unwrap(), &overrides).unwrap();
+    let expected = log::Options {
+        format: log::Format::Json,
+        level: log::Level::Debug,
+        file: None,
+        source_location: true,
+    };
+    assert_eq!(options, expected);
+    let mut loud = parse("log_level = \"LOUD\"").unwrap();
+    let error = take_log(&mut loud, &LogOverrides::default()).unwrap_err();
+    assert!(format!("{error:#}").starts_with("could not start logger: unknown log level \"LOUD\""));
+}
+
+#[test]
+fn health_checks_count_only_when_enabled() {
+    let mut findings = Findings::new();
+    let mut take = |text: &str| take_health_checks(&mut parse(text).unwrap(), &mut findings);
+    assert_eq!(take("").unwrap(), None);
+    assert_eq!(
+        take("health_checks { bind_port = \"8080\" }").unwrap(),
+        None
+    );
+    let options = take("health_checks { listener_enabled = true bind_port = \"8080\" }").unwrap();
+    assert_eq!(options.unwrap().bind_port, 8080);
+    assert!(take("health_checks { bind_port = 99999 }").is_err());
+    take("health_checks { port = 1 }").unwrap();
+    let refused = findings.into_explanations().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "unknown configuration detected: health_checks.port (line 1)"
+    );
+}
+
+#[test]
+fn plugins_are_listed_when_enabled() {
+    let text = "plugins {
+        A \"x\" { plugin_data { k = 1 } }
+        B \"y\" { enabled = false }
+        A \"z\" { plugin_cmd = \"/bin/z\" plugin_checksum = \"0\" }
+        C \"n\" {}
+    }";
+    let mut findings = Findings::new();
+    let plugins = take_plugins(&mut parse(text).unwrap(), &["A", "B"], &mut findings).unwrap();
+    let listed: Vec<_> = plugins
+        .iter()
+        .map(|plugin| (plugin.title(), plugin.line, plugin.is_external))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            ("A \"x\"".to_owned(), 2, false),
+            ("A \"z\"".to_owned(), 4, true)
+        ]
+    );
+    assert_eq!(plugins[0].data.clone().take_integer("k"), Ok(Some(1)));
+    let refused = findings.into_explanations().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "unknown configuration detected: plugins.C (line 5)"
+    );
+    let problems = PluginProblems(vec![plugins[1].problem("not supported yet")]);
+    assert_eq!(
+        validation_report("SPIRE agent", &problems.into()),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tA \"z\":\n\t\tnot supported yet\n"
+    );
+}
+
+#[test]
+fn durations_of_settings_are_longer_than_zero() {
+    assert_eq!(parse_duration(None, "x").unwrap(), None);
+    assert_eq!(parse_duration(Some(""), "x").unwrap(), None);
+    for (text, expected) in [
+        (
+            "soon",
+            "could not parse default CA ttl \"soon\": time: invalid duration \"soon\"",
+        ),
+        (
+            "-1h",
+            "could not parse default CA ttl \"-1h\": time: negative duration \"-1h\"",
+        ),
+        ("0s", "default CA ttl must be longer than zero"),
+    ] {
+        let error = parse_duration(Some(text), "default CA ttl").unwrap_err();
+        assert_eq!(format!("{error:#}"), expected);
+    }
+}
