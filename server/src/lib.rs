@@ -1,1 +1,3 @@
-//! server
+//! The control plane of a trust domain: endpoints, API, attestation, authorities.
+
+pub mod config;

@@ -1,0 +1,239 @@
+use std::path::Path;
+
+use daemon::{config::validation_report, log::Level};
+
+use super::*;
+
+fn load_text(text: &str) -> anyhow::Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.conf");
+    std::fs::write(&path, text).unwrap();
+    load(&LoadArgs::from_path(path))
+}
+
+/// A config with these lines in its `server` section.
+fn with(lines: &str) -> String {
+    format!("server {{\n  trust_domain = \"example.org\"\n  data_dir = \"/d\"\n  {lines}\n}}\n")
+}
+
+fn refusal(text: &str) -> String {
+    let error = load_text(text).expect_err(text);
+    validation_report("SPIRE server", &error)
+        .trim_end()
+        .trim_start_matches("SPIRE server configuration file is invalid: ")
+        .to_owned()
+}
+
+#[test]
+fn unset_keys_have_spires_defaults() {
+    let config = load_text(&with("")).unwrap();
+    assert_eq!(config.trust_domain.as_str(), "example.org");
+    assert_eq!(
+        (config.bind_address.as_str(), config.bind_port),
+        ("0.0.0.0", 8081)
+    );
+    assert_eq!(
+        config.socket_path,
+        Path::new("/tmp/spire-server/private/api.sock")
+    );
+    assert_eq!(config.log, daemon::log::Options::default());
+    assert_eq!(config.ca_key_type, KeyType::EcP256);
+    assert_eq!(config.jwt_key_type, KeyType::EcP256);
+    assert_eq!(config.ca_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.agent_ttl, Duration::from_secs(3600));
+    assert_eq!(config.default_x509_svid_ttl, Duration::from_secs(3600));
+    assert_eq!(config.default_jwt_svid_ttl, Duration::from_secs(300));
+    assert_eq!(config.ca_subject, Subject::default());
+    assert_eq!(config.rate_limit, RateLimit::default());
+    assert_eq!(config.jwt_issuer, None);
+    assert_eq!(config.prune_attested_nodes_expired_for, None);
+    assert_eq!(config.prune_attested_nodes_batch_size, 1000);
+    assert_eq!(config.health_checks, None);
+    assert_eq!(config.seal_key_path, Path::new("/d/seal.key"));
+    assert_eq!(config.explanations, Vec::<String>::new());
+}
+
+#[test]
+fn set_keys_are_taken() {
+    let config = load_text(&format!(
+        "{} health_checks {{ listener_enabled = true }}",
+        with(
+            "bind_port = \"9\" ca_key_type = \"RSA-2048\" agent_ttl = \"2h\" ca_ttl = \"30h\"
+             jwt_issuer = \"i\" ratelimit { signing = false } ca_subject { common_name = \"CN\" }
+             admin_ids = [\"spiffe://other.org/a\"] log_level = \"debug\" disable_jwt_svids = true
+             prune_attested_nodes_expired_for = \"24h\" prune_tofu_nodes = true
+             audit_log_enabled = \"true\" cluster { seal \"file\" { path = \"/k\" } }"
+        )
+    ))
+    .unwrap();
+    assert_eq!(config.bind_port, 9);
+    assert_eq!(config.jwt_key_type, KeyType::Rsa2048);
+    assert_eq!(config.agent_ttl, Duration::from_secs(7200));
+    assert_eq!(config.jwt_issuer.as_deref(), Some("i"));
+    assert!(config.rate_limit.attestation && !config.rate_limit.signing);
+    assert_eq!(config.ca_subject.organization, Vec::<String>::new());
+    assert_eq!(config.ca_subject.common_name, "CN");
+    assert_eq!(config.admin_ids[0].as_str(), "spiffe://other.org/a");
+    assert_eq!(config.log.level, Level::Debug);
+    let day = Some(Duration::from_secs(86_400));
+    assert_eq!(config.prune_attested_nodes_expired_for, day);
+    assert!(config.disable_jwt_svids && config.prune_tofu_nodes && config.audit_log_enabled);
+    assert_eq!(
+        config.health_checks,
+        Some(daemon::health::Options::default())
+    );
+    assert_eq!(config.seal_key_path, Path::new("/k"));
+}
+
+#[test]
+fn flags_go_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.conf");
+    std::fs::write(&path, with("bind_port = 1 log_level = \"warn\"")).unwrap();
+    let line = format!(
+        "-config {} -serverPort 2 -bindAddress ::1 -trustDomain t.org -dataDir e -socketPath s -logLevel error",
+        path.display()
+    );
+    let arguments: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    let parsed = run_flags("run").parse(&arguments).unwrap();
+    let config = load(&LoadArgs::from_flags(&parsed)).unwrap();
+    assert_eq!((config.bind_address.as_str(), config.bind_port), ("::1", 2));
+    assert_eq!(config.trust_domain.as_str(), "t.org");
+    assert_eq!(config.data_dir, Path::new("e"));
+    assert_eq!(config.socket_path, Path::new("s"));
+    assert_eq!(config.log.level, Level::Error);
+}
+
+#[test]
+fn refusals_have_the_recorded_texts() {
+    for (lines, expected) in [
+        ("trust_domain = \"\"", "trust_domain must be configured"),
+        (
+            "trust_domain = \"Bad Domain\"",
+            "could not parse trust_domain \"Bad Domain\": trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores",
+        ),
+        ("data_dir = \"\"", "data_dir must be configured"),
+        (
+            "bind_port = 0",
+            "bind_address and bind_port must be configured",
+        ),
+        (
+            "bind_address = \"127.0.0.1\" bind_port = 99999",
+            "could not resolve bind address \"127.0.0.1:99999\": address 99999: invalid port",
+        ),
+        (
+            "ca_ttl = \"soon\"",
+            "could not parse default CA ttl \"soon\": time: invalid duration \"soon\"",
+        ),
+        (
+            "ca_key_type = \"dsa\"",
+            "error parsing ca_key_type: key type \"dsa\" is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]",
+        ),
+        (
+            "log_format = \"xml\"",
+            "could not start logger: unknown log format \"xml\"; must be one of [text, json]",
+        ),
+        (
+            "no_such_key = \"x\"",
+            "unknown configuration detected: server.no_such_key (line 4)",
+        ),
+        (
+            "experimental { nope = 1 } ratelimit { all = true }",
+            "unknown configuration detected: server.experimental.nope (line 4), server.ratelimit.all (line 4)",
+        ),
+        (
+            "federation {}\n profiling_enabled = true\n cluster { join = \"x\" }",
+            "not supported yet: server.federation (line 4), server.profiling_enabled (line 5), server.cluster.join (line 6)",
+        ),
+        (
+            "admin_ids = [\"x\"]",
+            "could not parse admin ID \"x\": scheme is missing or invalid",
+        ),
+        (
+            "experimental { feature_flags = [\"x\"] }",
+            "unknown feature flag(s): \"x\"",
+        ),
+        (
+            "bind_port = \"x\"",
+            "bind_port (line 4) must be a whole number",
+        ),
+    ] {
+        assert_eq!(refusal(&with(lines)), expected, "{lines}");
+    }
+    assert_eq!(refusal("telemetry {}"), "server section must be configured");
+    let telemetry = format!("{} telemetry {{ Prometheus {{}} }}", with(""));
+    assert_eq!(refusal(&telemetry), "not supported yet: telemetry (line 6)");
+}
+
+#[test]
+fn plugins_are_used_explained_or_refused() {
+    let config = load_text(&format!(
+        "{} plugins {{ DataStore \"sql\" {{ plugin_data {{ database_type = \"mysql\" }} }}
+        NodeAttestor \"join_token\" {{ plugin_data {{}} }} KeyManager \"disk\" {{}} }}",
+        with("")
+    ))
+    .unwrap();
+    assert_eq!(
+        config.explanations,
+        [
+            "DataStore \"sql\" is accepted and ignored: the store is built in and replicated",
+            "KeyManager \"disk\" is accepted and ignored: authority keys are kept sealed in the replicated store",
+        ]
+    );
+    let report = |plugins: &str| refusal(&format!("{} plugins {{ {plugins} }}", with("")));
+    assert_eq!(
+        report("KeyManager \"disk\" {} KeyManager \"memory\" {}"),
+        "SPIRE server configuration file is invalid.\nValidation errors:\n\tKeyManager:\n\t\tconstraint not satisfied: expected exactly 1 but got 2"
+    );
+    assert_eq!(
+        report("NodeAttestor \"nope\" {}"),
+        "Could not validate configuration file: failed to load plugin \"nope\": no built-in plugin \"nope\" for type \"NodeAttestor\""
+    );
+    assert_eq!(
+        report("NodeAttestor \"x509pop\" {} Notifier \"own\" { plugin_cmd = \"/x\" }"),
+        "SPIRE server configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"x509pop\":\n\t\tnot supported yet\n\tNotifier \"own\":\n\t\tnot supported yet"
+    );
+}
+
+#[test]
+fn lifetimes_that_an_authority_cannot_hold_are_told() {
+    let config = load_text(&with("ca_ttl = \"1h\" default_jwt_svid_ttl = \"10m\"")).unwrap();
+    assert_eq!(
+        config.explanations,
+        [
+            "agent_ttl of 1h0m0s may be cut short by the end of an authority with ca_ttl 1h0m0s: set it to 10m0s or less, or ca_ttl to 6h0m0s or more",
+            "default_x509_svid_ttl of 1h0m0s may be cut short by the end of an authority with ca_ttl 1h0m0s: set it to 10m0s or less, or ca_ttl to 6h0m0s or more",
+        ]
+    );
+    let config = load_text(&with("ca_ttl = \"8760h\" agent_ttl = \"200h\"")).unwrap();
+    assert_eq!(
+        config.explanations,
+        [
+            "agent_ttl of 200h0m0s may be cut short by the end of an authority with ca_ttl 8760h0m0s: set it to 168h0m0s or less"
+        ]
+    );
+}
+
+#[test]
+fn keys_without_meaning_are_explained() {
+    let config = load_text(&with(
+        "max_attested_node_info_staleness = \"5s\"
+         experimental { events_based_cache = true cache_reload_interval = \"1s\" }
+         cluster { signing_max_staleness = \"10m\" }",
+    ))
+    .unwrap();
+    let named: Vec<_> = config
+        .explanations
+        .iter()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(
+        named,
+        [
+            "server.max_attested_node_info_staleness",
+            "server.experimental.cache_reload_interval",
+            "server.experimental.events_based_cache",
+            "server.cluster.signing_max_staleness",
+        ]
+    );
+}
