@@ -1,1 +1,30 @@
-//! raft-store
+//! The replicated registry: everything that a Conclave cluster knows and agrees on.
+//!
+//! Commands go in through the log, [`State::apply`](state::State) makes them effective in the same
+//! order on every member, and changes come out. Neither the consensus library nor a generated
+//! message shows in this crate's public interface.
+
+mod change;
+mod codec;
+mod command;
+mod record;
+mod state;
+
+pub use crate::change::{Change, ChangeKind};
+pub use crate::codec::DecodeError;
+pub use crate::command::{
+    ActivateAuthority, AddDataKey, AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome,
+    BanAgent, BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateJoinToken,
+    CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries,
+    DeleteFederatedBundle, EntryChange, EntryRule, Operation, Outcome, PrepareAuthority,
+    PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle, PruneBundleOutcome, PruneEntries,
+    PruneJoinTokens, PublishAuthority, RemoveAuthority, RenewAgent, RenewOutcome, RequestId,
+    SetAgentVersion, SetBundleMode, SetBundleOutcome, SetFederatedBundle, SetSetting,
+    SetSettingOutcome, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
+    UpdateFederatedBundle,
+};
+pub use crate::record::{
+    AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, JoinTokenHash, Revision,
+    Sealed, Sequence,
+};
+pub use crate::state::{State, StateHash};

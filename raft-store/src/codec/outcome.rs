@@ -1,0 +1,224 @@
+//! Outcomes as they are remembered: a code and what it names, item by item, without the records.
+
+use std::sync::Arc;
+
+use identity::entry::RegistrationEntry;
+use prost::Message as _;
+
+use super::{DecodeError, Record as _, wire};
+use crate::command::{
+    AttestOutcome, AuthorityOutcome, CreateEntryOutcome, CreateJoinTokenOutcome,
+    DeleteBundleOutcome, EntryRule, Outcome, PromoteOutcome, PruneBundleOutcome, RenewOutcome,
+    SetBundleOutcome, SetSettingOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+};
+use crate::record::AuthorityState;
+
+pub(crate) use wire::OutcomeItem;
+
+/// The remembered form of an outcome.
+pub(crate) fn outcome_to_bytes(outcome: &Outcome) -> Box<[u8]> {
+    let message = wire::Outcome {
+        operation: outcome.operation_number(),
+        items: items(outcome),
+    };
+    message.encode_to_vec().into_boxed_slice()
+}
+
+/// The operation number and the items of a remembered outcome.
+pub(crate) fn items_from_bytes(bytes: &[u8]) -> Result<(u32, Vec<OutcomeItem>), DecodeError> {
+    let message = wire::Outcome::decode(bytes).map_err(DecodeError::Malformed)?;
+    Ok((message.operation, message.items))
+}
+
+fn items(outcome: &Outcome) -> Vec<OutcomeItem> {
+    match outcome {
+        Outcome::CreateEntries(outcomes) => outcomes.iter().map(created).collect(),
+        Outcome::UpdateEntries(outcomes) => outcomes.iter().map(updated).collect(),
+        Outcome::DeleteEntries(outcomes) => outcomes.iter().map(|&was| flag(was)).collect(),
+        Outcome::PruneEntries(ids) => ids.iter().map(|id| named(1, id.as_str())).collect(),
+        Outcome::PruneAgents(ids) => ids.iter().map(|id| named(1, id.as_str())).collect(),
+        Outcome::RequestReused => Vec::new(),
+        single => vec![item(single)],
+    }
+}
+
+fn item(outcome: &Outcome) -> OutcomeItem {
+    match outcome {
+        Outcome::AttestAgent(outcome) => code(match outcome {
+            AttestOutcome::Attested => 1,
+            AttestOutcome::Banned => 2,
+            AttestOutcome::TokenNotRedeemable => 3,
+            AttestOutcome::TokenExpired => 4,
+        }),
+        Outcome::RenewAgent(outcome) => code(match outcome {
+            RenewOutcome::Renewed => 1,
+            RenewOutcome::NotFound => 2,
+            RenewOutcome::Banned => 3,
+        }),
+        Outcome::PromoteAgentSerial(outcome) => code(match outcome {
+            PromoteOutcome::Promoted => 1,
+            PromoteOutcome::Stale => 2,
+        }),
+        Outcome::BanAgent(was)
+        | Outcome::DeleteAgent(was)
+        | Outcome::SetAgentVersion(was)
+        | Outcome::AddDataKey(was) => flag(*was),
+        Outcome::CreateJoinToken(outcome) => token_created(outcome),
+        Outcome::PruneJoinTokens(count) => numbered(1, *count),
+        Outcome::AppendAuthorities(_) => code(1),
+        Outcome::SetFederatedBundle(outcome) => code(match outcome {
+            SetBundleOutcome::Created(_) => 1,
+            SetBundleOutcome::Set(_) => 2,
+            SetBundleOutcome::Exists => 3,
+        }),
+        Outcome::UpdateFederatedBundle(outcome) => code(match outcome {
+            UpdateBundleOutcome::Updated(_) => 1,
+            UpdateBundleOutcome::NotFound => 2,
+        }),
+        Outcome::DeleteFederatedBundle(outcome) => match outcome {
+            DeleteBundleOutcome::Deleted => code(1),
+            DeleteBundleOutcome::NotFound => code(2),
+            DeleteBundleOutcome::InUse(count) => numbered(3, *count),
+        },
+        Outcome::PruneBundle(outcome) => code(match outcome {
+            PruneBundleOutcome::Pruned(_) => 1,
+            PruneBundleOutcome::Unchanged => 2,
+            PruneBundleOutcome::NotFound => 3,
+            PruneBundleOutcome::WouldBeEmpty => 4,
+        }),
+        Outcome::PrepareAuthority(outcome)
+        | Outcome::PublishAuthority(outcome)
+        | Outcome::ActivateAuthority(outcome)
+        | Outcome::RemoveAuthority(outcome) => authority(outcome),
+        Outcome::SetSetting(outcome) => match outcome {
+            SetSettingOutcome::Set => code(1),
+            SetSettingOutcome::Present(value) => valued(2, value.clone()),
+        },
+        Outcome::CreateEntries(_)
+        | Outcome::UpdateEntries(_)
+        | Outcome::DeleteEntries(_)
+        | Outcome::PruneEntries(_)
+        | Outcome::PruneAgents(_)
+        | Outcome::RequestReused => OutcomeItem::default(),
+    }
+}
+
+fn created(outcome: &CreateEntryOutcome) -> OutcomeItem {
+    match outcome {
+        CreateEntryOutcome::Created(_) => code(1),
+        CreateEntryOutcome::Similar(entry) => entry_named(2, entry),
+        CreateEntryOutcome::IdTaken => code(3),
+        CreateEntryOutcome::UnknownFederatedBundle(name) => named(4, name.as_str()),
+        CreateEntryOutcome::Invalid(rule) => numbered(5, rule_number(*rule)),
+    }
+}
+
+fn updated(outcome: &UpdateEntryOutcome) -> OutcomeItem {
+    match outcome {
+        UpdateEntryOutcome::Updated(_) => code(1),
+        UpdateEntryOutcome::NotFound => code(2),
+        UpdateEntryOutcome::Similar(entry) => entry_named(3, entry),
+        UpdateEntryOutcome::UnknownFederatedBundle(name) => named(4, name.as_str()),
+        UpdateEntryOutcome::Invalid(rule) => numbered(5, rule_number(*rule)),
+    }
+}
+
+fn token_created(outcome: &CreateJoinTokenOutcome) -> OutcomeItem {
+    match outcome {
+        CreateJoinTokenOutcome::Created => code(1),
+        CreateJoinTokenOutcome::Exists => code(2),
+        CreateJoinTokenOutcome::AliasSimilar(entry) => entry_named(3, entry),
+        CreateJoinTokenOutcome::AliasIdTaken => code(4),
+        CreateJoinTokenOutcome::AliasInvalid(rule) => numbered(5, rule_number(*rule)),
+    }
+}
+
+fn authority(outcome: &AuthorityOutcome) -> OutcomeItem {
+    match outcome {
+        AuthorityOutcome::Done(record) => valued(1, record.to_bytes()),
+        AuthorityOutcome::NotFound => code(2),
+        AuthorityOutcome::WrongState(state) => numbered(3, state_number(*state)),
+        AuthorityOutcome::SlotTaken => code(4),
+    }
+}
+
+const fn rule_number(rule: EntryRule) -> u64 {
+    match rule {
+        EntryRule::SelectorMissing => 1,
+        EntryRule::StoreSvidSelectorTypes => 2,
+        EntryRule::StoreSvidWithoutPrefetch => 3,
+        EntryRule::FederationUnknown => 4,
+    }
+}
+
+/// The rule that `rule_number` numbers.
+pub(crate) const fn rule(number: u64) -> Option<EntryRule> {
+    Some(match number {
+        1 => EntryRule::SelectorMissing,
+        2 => EntryRule::StoreSvidSelectorTypes,
+        3 => EntryRule::StoreSvidWithoutPrefetch,
+        4 => EntryRule::FederationUnknown,
+        _ => return None,
+    })
+}
+
+const fn state_number(state: AuthorityState) -> u64 {
+    match state {
+        AuthorityState::Prepared => 1,
+        AuthorityState::Published => 2,
+        AuthorityState::Active => 3,
+        AuthorityState::Old => 4,
+        AuthorityState::Tainted => 5,
+    }
+}
+
+/// The state that `state_number` numbers.
+pub(crate) const fn state(number: u64) -> Option<AuthorityState> {
+    Some(match number {
+        1 => AuthorityState::Prepared,
+        2 => AuthorityState::Published,
+        3 => AuthorityState::Active,
+        4 => AuthorityState::Old,
+        5 => AuthorityState::Tainted,
+        _ => return None,
+    })
+}
+
+fn code(code: u32) -> OutcomeItem {
+    OutcomeItem {
+        code,
+        ..OutcomeItem::default()
+    }
+}
+
+fn flag(was: bool) -> OutcomeItem {
+    code(u32::from(was))
+}
+
+fn named(code: u32, subject: &str) -> OutcomeItem {
+    OutcomeItem {
+        code,
+        subject: subject.to_owned(),
+        ..OutcomeItem::default()
+    }
+}
+
+fn entry_named(code: u32, entry: &Arc<RegistrationEntry>) -> OutcomeItem {
+    named(code, entry.id.as_str())
+}
+
+fn numbered(code: u32, number: u64) -> OutcomeItem {
+    OutcomeItem {
+        code,
+        number,
+        ..OutcomeItem::default()
+    }
+}
+
+fn valued(code: u32, value: Vec<u8>) -> OutcomeItem {
+    OutcomeItem {
+        code,
+        value,
+        ..OutcomeItem::default()
+    }
+}

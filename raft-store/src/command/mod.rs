@@ -1,0 +1,191 @@
+//! Everything that can change the replicated state: the list of commands and what each answers.
+//!
+//! A command is applied by every member, so it carries all that is not in the state already: time,
+//! ids and random values are chosen by the proposer.
+
+mod agent;
+mod authority;
+mod bundle;
+mod entry;
+mod join_token;
+mod setting;
+
+use identity::clock::UnixTime;
+
+pub use self::agent::{
+    AttestAgent, AttestOutcome, BanAgent, DeleteAgent, PromoteAgentSerial, PromoteOutcome,
+    PruneAgents, RenewAgent, RenewOutcome, SetAgentVersion,
+};
+pub use self::authority::{
+    ActivateAuthority, AuthorityOutcome, PrepareAuthority, PublishAuthority, RemoveAuthority,
+};
+pub use self::bundle::{
+    AppendAuthorities, BundleChange, DeleteBundleMode, DeleteBundleOutcome, DeleteFederatedBundle,
+    PruneBundle, PruneBundleOutcome, SetBundleMode, SetBundleOutcome, SetFederatedBundle,
+    UpdateBundleOutcome, UpdateFederatedBundle,
+};
+pub use self::entry::{
+    CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, EntryRule, PruneEntries,
+    UpdateEntries, UpdateEntryOutcome,
+};
+pub use self::join_token::{CreateJoinToken, CreateJoinTokenOutcome, PruneJoinTokens};
+pub use self::setting::{AddDataKey, SetSetting, SetSettingOutcome};
+
+/// Names one intent to change something: every retry of it carries the same id and so takes effect
+/// once.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// A fresh id, random.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().into_bytes())
+    }
+
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, as stored.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// A command with what every command carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// Names the intent.
+    pub request_id: RequestId,
+    /// The proposer's time: apply has no clock of its own.
+    pub at: UnixTime,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A command that can be proposed, and what it answers.
+pub trait Operation: Into<Command> + Send + 'static {
+    /// What the caller learns.
+    type Outcome: Send + 'static;
+
+    /// This operation's part of an outcome, or `None` when the outcome is of another operation:
+    /// the request id had been used for that one.
+    fn outcome(outcome: Outcome) -> Option<Self::Outcome>;
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident = $number:literal => $outcome:ty;)*) => {
+        /// Every change that the replicated state knows.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Command {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        /// What a command did, by command.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Outcome {
+            $(#[doc = concat!("Of [`", stringify!($name), "`].")] $name($outcome),)*
+            /// Of none: the request id had named another kind of command. Nothing changed.
+            RequestReused,
+        }
+
+        impl Outcome {
+            /// Number of the command in `Envelope.op`; never changes.
+            #[must_use]
+            pub const fn operation_number(&self) -> u32 {
+                match self {
+                    $(Self::$name(_) => $number,)*
+                    Self::RequestReused => 0,
+                }
+            }
+        }
+
+        impl Command {
+            /// Number of the command in `Envelope.op`; never changes.
+            #[must_use]
+            pub const fn operation_number(&self) -> u32 {
+                match self { $(Self::$name(_) => $number,)* }
+            }
+
+            /// The command's name, for logs.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name),)* }
+            }
+        }
+
+        $(
+            impl From<$name> for Command {
+                fn from(operation: $name) -> Self {
+                    Self::$name(operation)
+                }
+            }
+
+            impl Operation for $name {
+                type Outcome = $outcome;
+
+                fn outcome(outcome: Outcome) -> Option<Self::Outcome> {
+                    match outcome {
+                        Outcome::$name(outcome) => Some(outcome),
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+operations! {
+    /// Registration entries come into being.
+    CreateEntries = 16 => Vec<CreateEntryOutcome>;
+    /// Registration entries change.
+    UpdateEntries = 17 => Vec<UpdateEntryOutcome>;
+    /// Registration entries go. The answer says for each id whether it was there.
+    DeleteEntries = 18 => Vec<bool>;
+    /// Expired registration entries go. The answer lists them.
+    PruneEntries = 19 => Vec<identity::entry::EntryId>;
+    /// An agent proved its node.
+    AttestAgent = 20 => AttestOutcome;
+    /// An agent got a new certificate that it has not shown yet.
+    RenewAgent = 21 => RenewOutcome;
+    /// An agent showed its new certificate: the old one ends.
+    PromoteAgentSerial = 22 => PromoteOutcome;
+    /// An agent is banned. The answer says whether it was there.
+    BanAgent = 23 => bool;
+    /// An agent is forgotten. The answer says whether it was there.
+    DeleteAgent = 24 => bool;
+    /// An agent told its version. The answer says whether it was there.
+    SetAgentVersion = 25 => bool;
+    /// Agents long expired are forgotten. The answer lists them.
+    PruneAgents = 26 => Vec<identity::spiffe_id::SpiffeId>;
+    /// A join token may be used once.
+    CreateJoinToken = 27 => CreateJoinTokenOutcome;
+    /// Expired join tokens go. The answer counts them.
+    PruneJoinTokens = 28 => u64;
+    /// Authorities join the own bundle.
+    AppendAuthorities = 29 => std::sync::Arc<identity::bundle::Bundle>;
+    /// A federated bundle is stored as given.
+    SetFederatedBundle = 30 => SetBundleOutcome;
+    /// Parts of a federated bundle change.
+    UpdateFederatedBundle = 31 => UpdateBundleOutcome;
+    /// A federated bundle goes.
+    DeleteFederatedBundle = 32 => DeleteBundleOutcome;
+    /// Expired authorities leave a bundle.
+    PruneBundle = 33 => PruneBundleOutcome;
+    /// A new authority, not yet public.
+    PrepareAuthority = 34 => AuthorityOutcome;
+    /// An authority's public part enters the own bundle.
+    PublishAuthority = 35 => AuthorityOutcome;
+    /// An authority begins to sign; the one before it becomes old.
+    ActivateAuthority = 36 => AuthorityOutcome;
+    /// An authority and its key go.
+    RemoveAuthority = 37 => AuthorityOutcome;
+    /// A data key joins the ring. The answer says whether its id was free.
+    AddDataKey = 38 => bool;
+    /// A setting is stored.
+    SetSetting = 39 => SetSettingOutcome;
+}

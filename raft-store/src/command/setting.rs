@@ -1,0 +1,30 @@
+//! Commands on settings and on the ring of data keys.
+
+use crate::record::DataKey;
+
+/// Adds a wrapped data key; the newest one seals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddDataKey {
+    /// The key.
+    pub key: DataKey,
+}
+
+/// Stores a setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetSetting {
+    /// Its name.
+    pub key: Box<str>,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// Whether a value that is there stays.
+    pub only_if_absent: bool,
+}
+
+/// What became of a setting.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SetSettingOutcome {
+    /// Stored.
+    Set,
+    /// This value was there and stays.
+    Present(Vec<u8>),
+}

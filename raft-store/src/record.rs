@@ -1,0 +1,205 @@
+//! The records of the replicated state that the identity vocabulary does not know.
+
+use identity::clock::UnixTime;
+use identity::selector::SelectorSet;
+use identity::spiffe_id::SpiffeId;
+use rustls_pki_types::CertificateDer;
+
+/// Store version: how many commands changed something. Never goes back.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// The revision with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    #[must_use]
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Place of a record in the order of creation; also the cursor of a list. Never reused.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// The sequence with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Sequence {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// An attested agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRecord {
+    /// Its name.
+    pub spiffe_id: SpiffeId,
+    /// How it proved its node first.
+    pub attestation_type: Box<str>,
+    /// Serial of its certificate, decimal; empty when banned.
+    pub serial: Box<str>,
+    /// End of its certificate.
+    pub not_after: UnixTime,
+    /// Serial of a certificate that it has not shown yet; empty if none.
+    pub new_serial: Box<str>,
+    /// End of that certificate.
+    pub new_not_after: Option<UnixTime>,
+    /// Whether it may attest again, or must renew.
+    pub can_reattest: bool,
+    /// What it said to run; empty if it did not.
+    pub agent_version: Box<str>,
+    /// What the attestation found out.
+    pub selectors: SelectorSet,
+}
+
+impl AgentRecord {
+    /// Whether the agent is banned.
+    #[must_use]
+    pub const fn is_banned(&self) -> bool {
+        self.serial.is_empty()
+    }
+}
+
+/// What an authority signs with, and whom.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum AuthorityKind {
+    /// X.509, in the bundle, signs intermediates.
+    X509Root,
+    /// X.509, in no bundle, signs SVIDs.
+    X509Intermediate,
+    /// JWT, in the bundle, signs JWT-SVIDs.
+    Jwt,
+}
+
+impl AuthorityKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::X509Root, Self::X509Intermediate, Self::Jwt];
+}
+
+/// Step of an authority's life.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum AuthorityState {
+    /// Made, known to nobody.
+    Prepared,
+    /// In the bundle; may sign once everyone could have it.
+    Published,
+    /// Signs.
+    Active,
+    /// Signs no more; what it signed is still good.
+    Old,
+    /// What it signed is to be replaced.
+    Tainted,
+}
+
+/// A signing key with its certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthorityRecord {
+    /// Its kind.
+    pub kind: AuthorityKind,
+    /// Lower-case hex of the subject key id, or the JWT key id. Unique within its kind.
+    pub id: Box<str>,
+    /// Its step.
+    pub state: AuthorityState,
+    /// Id of the authority that signed its certificate, if another did.
+    pub issuer_id: Option<Box<str>>,
+    /// Its certificate (X.509 kinds).
+    pub certificate: Option<CertificateDer<'static>>,
+    /// Its public key, SubjectPublicKeyInfo in DER.
+    pub public_key: Vec<u8>,
+    /// When it was made.
+    pub issued_at: UnixTime,
+    /// Its end.
+    pub not_after: UnixTime,
+    /// Its private key.
+    pub sealed_key: Sealed,
+}
+
+/// Ciphertext of a secret. Opens only under the name of its record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sealed {
+    /// Data key that it was sealed with.
+    pub key_id: u32,
+    /// 96 random bits.
+    pub nonce: [u8; 12],
+    /// With the 128-bit tag at its end.
+    pub ciphertext: Vec<u8>,
+}
+
+/// A data key, wrapped by the seal provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataKey {
+    /// Its number; the highest one seals.
+    pub id: u32,
+    /// As the seal provider wrapped it.
+    pub wrapped: Vec<u8>,
+}
+
+/// SHA-256 of a join token.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct JoinTokenHash([u8; 32]);
+
+impl JoinTokenHash {
+    /// The hash of `token`.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest.as_ref());
+        Self(hash)
+    }
+
+    /// The hash with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A join token that was not used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct JoinTokenRecord {
+    pub(crate) hash: JoinTokenHash,
+    pub(crate) expires_at: UnixTime,
+}
+
+/// A setting.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SettingRecord {
+    pub(crate) key: Box<str>,
+    pub(crate) value: Vec<u8>,
+}

@@ -1,0 +1,135 @@
+//! Commands on authorities: each step changes the record, and where it shows, the own bundle.
+
+use identity::bundle::{JwtAuthority, X509Authority};
+use identity::trust_domain::TrustDomain;
+
+use crate::command::{
+    ActivateAuthority, AuthorityOutcome, PrepareAuthority, PublishAuthority, RemoveAuthority,
+};
+use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState};
+use crate::state::State;
+use crate::state::journal::Journal;
+
+impl State {
+    pub(super) fn prepare_authority(
+        &mut self,
+        command: &PrepareAuthority,
+        journal: &mut Journal,
+    ) -> AuthorityOutcome {
+        let AuthorityRecord { kind, id, .. } = &command.authority;
+        if self.authorities.is_one_coming(*kind) || self.authorities.find(*kind, id).is_some() {
+            return AuthorityOutcome::SlotTaken;
+        }
+        let authority = AuthorityRecord {
+            state: AuthorityState::Prepared,
+            ..command.authority.clone()
+        };
+        let sequence = self.next_sequence();
+        AuthorityOutcome::Done(self.authorities.put(sequence, authority, journal))
+    }
+
+    pub(super) fn publish_authority(
+        &mut self,
+        command: &PublishAuthority,
+        journal: &mut Journal,
+    ) -> AuthorityOutcome {
+        let Some((sequence, authority)) = self.authorities.find(command.kind, &command.id) else {
+            return AuthorityOutcome::NotFound;
+        };
+        if authority.state != AuthorityState::Prepared {
+            return AuthorityOutcome::WrongState(authority.state);
+        }
+        let authority = AuthorityRecord {
+            state: AuthorityState::Published,
+            ..AuthorityRecord::clone(authority)
+        };
+        self.enter_bundle(&authority, &command.trust_domain, journal);
+        AuthorityOutcome::Done(self.authorities.put(sequence, authority, journal))
+    }
+
+    pub(super) fn activate_authority(
+        &mut self,
+        command: &ActivateAuthority,
+        journal: &mut Journal,
+    ) -> AuthorityOutcome {
+        let Some((sequence, authority)) = self.authorities.find(command.kind, &command.id) else {
+            return AuthorityOutcome::NotFound;
+        };
+        if authority.state != AuthorityState::Published {
+            return AuthorityOutcome::WrongState(authority.state);
+        }
+        let authority = AuthorityRecord {
+            state: AuthorityState::Active,
+            ..AuthorityRecord::clone(authority)
+        };
+        if let Some((previous_sequence, previous)) = self.authorities.active(command.kind) {
+            let previous = AuthorityRecord {
+                state: AuthorityState::Old,
+                ..AuthorityRecord::clone(previous)
+            };
+            self.authorities.put(previous_sequence, previous, journal);
+        }
+        AuthorityOutcome::Done(self.authorities.put(sequence, authority, journal))
+    }
+
+    pub(super) fn remove_authority(
+        &mut self,
+        command: &RemoveAuthority,
+        journal: &mut Journal,
+    ) -> AuthorityOutcome {
+        let Some((sequence, authority)) = self.authorities.find(command.kind, &command.id) else {
+            return AuthorityOutcome::NotFound;
+        };
+        if authority.state == AuthorityState::Active {
+            return AuthorityOutcome::WrongState(authority.state);
+        }
+        let authority = authority.clone();
+        self.authorities.remove(sequence, journal);
+        self.leave_bundle(&authority, &command.trust_domain, journal);
+        AuthorityOutcome::Done(authority)
+    }
+
+    fn enter_bundle(
+        &mut self,
+        authority: &AuthorityRecord,
+        trust_domain: &TrustDomain,
+        journal: &mut Journal,
+    ) {
+        match (authority.kind, &authority.certificate) {
+            (AuthorityKind::X509Root, Some(certificate)) => {
+                let root = X509Authority {
+                    certificate: certificate.clone(),
+                    tainted: false,
+                };
+                self.append(trust_domain, &[root], &[], journal);
+            }
+            (AuthorityKind::Jwt, _) => {
+                let key = JwtAuthority {
+                    key_id: authority.id.clone(),
+                    public_key: authority.public_key.clone(),
+                    expires_at: Some(authority.not_after),
+                    tainted: false,
+                };
+                self.append(trust_domain, &[], &[key], journal);
+            }
+            (AuthorityKind::X509Root | AuthorityKind::X509Intermediate, _) => {}
+        }
+    }
+
+    fn leave_bundle(
+        &mut self,
+        authority: &AuthorityRecord,
+        trust_domain: &TrustDomain,
+        journal: &mut Journal,
+    ) {
+        self.withdraw(
+            trust_domain,
+            |root| {
+                authority.kind != AuthorityKind::X509Root
+                    || Some(&root.certificate) != authority.certificate.as_ref()
+            },
+            |key| authority.kind != AuthorityKind::Jwt || key.key_id != authority.id,
+            journal,
+        );
+    }
+}

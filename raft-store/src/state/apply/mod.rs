@@ -1,0 +1,160 @@
+//! The one way to change the state: a total, deterministic function of state and command.
+
+mod agent;
+mod authority;
+mod bundle;
+mod entry;
+mod join_token;
+
+use std::sync::Arc;
+
+use crate::change::Change;
+use crate::codec::outcome_to_bytes;
+use crate::command::{AddDataKey, Command, Envelope, Outcome, SetSetting, SetSettingOutcome};
+use crate::record::{Revision, Sequence, SettingRecord};
+use crate::state::journal::Journal;
+use crate::state::{RequestRecord, RowWrite, State, StateHash};
+
+/// What applying one command did.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) outcome: Outcome,
+    /// Store version after the command.
+    pub(crate) revision: Revision,
+    pub(crate) changes: Vec<Arc<Change>>,
+    pub(crate) rows: Vec<RowWrite>,
+}
+
+impl State {
+    /// Applies a command. A request that was applied before answers what it answered then, and
+    /// changes nothing.
+    pub(crate) fn apply(&mut self, envelope: &Envelope) -> Applied {
+        if let Some(outcome) = self.replay(envelope) {
+            return Applied {
+                outcome,
+                revision: self.revision,
+                changes: Vec::new(),
+                rows: Vec::new(),
+            };
+        }
+        let mut journal = Journal::default();
+        let outcome = self.dispatch(&envelope.command, envelope.at, &mut journal);
+        if !journal.rows.is_empty() {
+            self.revision = self.revision.next();
+        }
+        let request = RequestRecord {
+            id: envelope.request_id,
+            at: envelope.at,
+            outcome: outcome_to_bytes(&outcome),
+        };
+        self.requests.push(request, &mut journal);
+        self.hash = self.hash.plus(journal.hash);
+        self.applied(outcome, journal)
+    }
+
+    fn applied(&self, outcome: Outcome, journal: Journal) -> Applied {
+        let revision = self.revision;
+        let change = |kind| Arc::new(Change { revision, kind });
+        Applied {
+            outcome,
+            revision,
+            changes: journal.changes.into_iter().map(change).collect(),
+            rows: journal.rows,
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &Command,
+        at: identity::clock::UnixTime,
+        journal: &mut Journal,
+    ) -> Outcome {
+        match command {
+            Command::CreateEntries(c) => Outcome::CreateEntries(self.create_entries(c, journal)),
+            Command::UpdateEntries(c) => Outcome::UpdateEntries(self.update_entries(c, journal)),
+            Command::DeleteEntries(c) => Outcome::DeleteEntries(self.delete_entries(c, journal)),
+            Command::PruneEntries(c) => Outcome::PruneEntries(self.prune_entries(c, journal)),
+            Command::AttestAgent(c) => Outcome::AttestAgent(self.attest_agent(c, at, journal)),
+            Command::RenewAgent(c) => Outcome::RenewAgent(self.renew_agent(c, journal)),
+            Command::PromoteAgentSerial(c) => {
+                Outcome::PromoteAgentSerial(self.promote_agent_serial(c, journal))
+            }
+            Command::BanAgent(c) => Outcome::BanAgent(self.ban_agent(c, journal)),
+            Command::DeleteAgent(c) => Outcome::DeleteAgent(self.delete_agent(c, journal)),
+            Command::SetAgentVersion(c) => {
+                Outcome::SetAgentVersion(self.set_agent_version(c, journal))
+            }
+            Command::PruneAgents(c) => Outcome::PruneAgents(self.prune_agents(c, journal)),
+            Command::CreateJoinToken(c) => {
+                Outcome::CreateJoinToken(self.create_join_token(c, journal))
+            }
+            Command::PruneJoinTokens(c) => {
+                Outcome::PruneJoinTokens(self.prune_join_tokens(c, journal))
+            }
+            Command::AppendAuthorities(c) => {
+                Outcome::AppendAuthorities(self.append_authorities(c, journal))
+            }
+            Command::SetFederatedBundle(c) => {
+                Outcome::SetFederatedBundle(self.set_federated_bundle(c, journal))
+            }
+            Command::UpdateFederatedBundle(c) => {
+                Outcome::UpdateFederatedBundle(self.update_federated_bundle(c, journal))
+            }
+            Command::DeleteFederatedBundle(c) => {
+                Outcome::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
+            }
+            Command::PruneBundle(c) => Outcome::PruneBundle(self.prune_bundle(c, journal)),
+            Command::PrepareAuthority(c) => {
+                Outcome::PrepareAuthority(self.prepare_authority(c, journal))
+            }
+            Command::PublishAuthority(c) => {
+                Outcome::PublishAuthority(self.publish_authority(c, journal))
+            }
+            Command::ActivateAuthority(c) => {
+                Outcome::ActivateAuthority(self.activate_authority(c, journal))
+            }
+            Command::RemoveAuthority(c) => {
+                Outcome::RemoveAuthority(self.remove_authority(c, journal))
+            }
+            Command::AddDataKey(c) => Outcome::AddDataKey(self.add_data_key(c, journal)),
+            Command::SetSetting(c) => Outcome::SetSetting(self.set_setting(c, journal)),
+        }
+    }
+
+    fn next_sequence(&mut self) -> Sequence {
+        self.sequence = Sequence::new(self.sequence.as_u64() + 1);
+        self.sequence
+    }
+
+    fn add_data_key(&mut self, command: &AddDataKey, journal: &mut Journal) -> bool {
+        if self.data_keys.record(&command.key.id).is_some() {
+            return false;
+        }
+        let key = Arc::new(command.key.clone());
+        self.data_keys.put(key.id, key, journal);
+        true
+    }
+
+    fn set_setting(&mut self, command: &SetSetting, journal: &mut Journal) -> SetSettingOutcome {
+        if command.only_if_absent
+            && let Some(present) = self.settings.record(&command.key)
+        {
+            return SetSettingOutcome::Present(present.value.clone());
+        }
+        let setting = SettingRecord {
+            key: command.key.clone(),
+            value: command.value.clone(),
+        };
+        self.settings
+            .put(command.key.clone(), Arc::new(setting), journal);
+        journal.change(crate::change::ChangeKind::Setting {
+            key: command.key.clone(),
+        });
+        SetSettingOutcome::Set
+    }
+
+    /// The counters and the hash, for the row that moves with every batch.
+    pub(crate) const fn position(&self) -> (Revision, Sequence, StateHash) {
+        (self.revision, self.sequence, self.hash)
+    }
+}

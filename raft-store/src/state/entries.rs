@@ -1,0 +1,231 @@
+//! Registration entries: their indexes, and the commands on them.
+//!
+//! Must hold: ids are unique; no two entries have the same parent, SPIFFE ID and selectors; every
+//! index knows exactly the entries of the table.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use identity::clock::UnixTime;
+use identity::entry::{EntryId, RegistrationEntry};
+use identity::spiffe_id::SpiffeId;
+use identity::trust_domain::TrustDomain;
+
+use crate::codec::DecodeError;
+use crate::command::EntryRule;
+use crate::record::Sequence;
+use crate::state::journal::Journal;
+use crate::state::rows::StateHash;
+use crate::state::table::{HashIndex, Table};
+
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    table: Table<RegistrationEntry>,
+    by_id: HashIndex,
+    by_parent: HashIndex,
+    by_spiffe_id: HashIndex,
+    by_likeness: HashIndex,
+    by_federation: HashIndex,
+    by_end: BTreeSet<(UnixTime, Sequence)>,
+}
+
+impl Entries {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn after(
+        &self,
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        self.table.after(sequence).map(|(key, entry)| (*key, entry))
+    }
+
+    pub(crate) fn find(&self, id: &EntryId) -> Option<(Sequence, &Arc<RegistrationEntry>)> {
+        self.by_id.candidates(id).find_map(|sequence| {
+            let entry = self.table.record(&sequence)?;
+            (entry.id == *id).then_some((sequence, entry))
+        })
+    }
+
+    pub(crate) fn by_parent(
+        &self,
+        parent: &SpiffeId,
+    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        let parent = parent.clone();
+        self.matching(self.by_parent.candidates(&parent), move |entry| {
+            entry.parent_id == parent
+        })
+    }
+
+    pub(crate) fn by_spiffe_id(
+        &self,
+        spiffe_id: &SpiffeId,
+    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        let spiffe_id = spiffe_id.clone();
+        self.matching(self.by_spiffe_id.candidates(&spiffe_id), move |entry| {
+            entry.spiffe_id == spiffe_id
+        })
+    }
+
+    pub(crate) fn federating_with(
+        &self,
+        trust_domain: &TrustDomain,
+    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        let trust_domain = trust_domain.clone();
+        self.matching(self.by_federation.candidates(&trust_domain), move |entry| {
+            entry.federates_with.contains(&trust_domain)
+        })
+    }
+
+    /// Another entry with the same parent, SPIFFE ID and selectors.
+    pub(crate) fn similar(
+        &self,
+        entry: &RegistrationEntry,
+        except: Option<Sequence>,
+    ) -> Option<&Arc<RegistrationEntry>> {
+        let likeness_sought = likeness(entry);
+        self.by_likeness
+            .candidates(&likeness_sought)
+            .filter(|sequence| Some(*sequence) != except)
+            .filter_map(|sequence| self.table.record(&sequence))
+            .find(|other| likeness(other) == likeness_sought)
+    }
+
+    /// Entries that ended before `before`, the longest ended first.
+    pub(crate) fn ended(&self, before: UnixTime) -> impl Iterator<Item = (Sequence, EntryId)> {
+        self.by_end
+            .iter()
+            .take_while(move |(end, _)| *end < before)
+            .filter_map(|(_, sequence)| {
+                let entry = self.table.record(sequence)?;
+                Some((*sequence, entry.id.clone()))
+            })
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        sequence: Sequence,
+        mut entry: RegistrationEntry,
+        journal: &mut Journal,
+    ) -> Arc<RegistrationEntry> {
+        self.share_ids(&mut entry);
+        let entry = Arc::new(entry);
+        self.index(sequence, &entry);
+        self.table.put(sequence, Arc::clone(&entry), journal);
+        journal.entry(None, Some(&entry));
+        entry
+    }
+
+    pub(crate) fn replace(
+        &mut self,
+        sequence: Sequence,
+        mut entry: RegistrationEntry,
+        journal: &mut Journal,
+    ) -> Arc<RegistrationEntry> {
+        self.share_ids(&mut entry);
+        let entry = Arc::new(entry);
+        let before = self.table.put(sequence, Arc::clone(&entry), journal);
+        if let Some(before) = &before {
+            self.unindex(sequence, before);
+        }
+        self.index(sequence, &entry);
+        journal.entry(before.as_ref(), Some(&entry));
+        entry
+    }
+
+    pub(crate) fn remove(&mut self, sequence: Sequence, journal: &mut Journal) {
+        if let Some(entry) = self.table.remove(&sequence, journal) {
+            self.unindex(sequence, &entry);
+            journal.entry(Some(&entry), None);
+        }
+    }
+
+    pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> Result<StateHash, DecodeError> {
+        let (sequence, entry, hash) = self.table.load(key, value)?;
+        let mut shared = Arc::unwrap_or_clone(entry);
+        self.share_ids(&mut shared);
+        let shared = Arc::new(shared);
+        self.index(sequence, &shared);
+        self.table.share(&sequence, shared);
+        Ok(hash)
+    }
+
+    fn matching<'a>(
+        &'a self,
+        candidates: impl Iterator<Item = Sequence> + 'a,
+        matches: impl Fn(&RegistrationEntry) -> bool + 'a,
+    ) -> impl Iterator<Item = (Sequence, &'a Arc<RegistrationEntry>)> + 'a {
+        candidates.filter_map(move |sequence| {
+            let entry = self.table.record(&sequence)?;
+            matches(entry).then_some((sequence, entry))
+        })
+    }
+
+    fn index(&mut self, sequence: Sequence, entry: &RegistrationEntry) {
+        self.by_id.insert(&entry.id, sequence);
+        self.by_parent.insert(&entry.parent_id, sequence);
+        self.by_spiffe_id.insert(&entry.spiffe_id, sequence);
+        self.by_likeness.insert(&likeness(entry), sequence);
+        for trust_domain in &entry.federates_with {
+            self.by_federation.insert(trust_domain, sequence);
+        }
+        if let Some(end) = entry.expires_at {
+            self.by_end.insert((end, sequence));
+        }
+    }
+
+    fn unindex(&mut self, sequence: Sequence, entry: &RegistrationEntry) {
+        self.by_id.remove(&entry.id, sequence);
+        self.by_parent.remove(&entry.parent_id, sequence);
+        self.by_spiffe_id.remove(&entry.spiffe_id, sequence);
+        self.by_likeness.remove(&likeness(entry), sequence);
+        for trust_domain in &entry.federates_with {
+            self.by_federation.remove(trust_domain, sequence);
+        }
+        if let Some(end) = entry.expires_at {
+            self.by_end.remove(&(end, sequence));
+        }
+    }
+
+    /// Lets the entry use the bytes of its siblings: with a hundred thousand entries under a
+    /// thousand parents, their ids would otherwise be a fifth of the memory.
+    fn share_ids(&self, entry: &mut RegistrationEntry) {
+        let sibling = self.by_parent(&entry.parent_id).next();
+        if let Some(parent_id) = sibling.map(|(_, sibling)| sibling.parent_id.clone()) {
+            entry.parent_id = parent_id;
+        }
+        let trust_domain = entry.parent_id.trust_domain().clone();
+        if *entry.spiffe_id.trust_domain() == trust_domain
+            && let Ok(shared) = SpiffeId::from_parts(&trust_domain, entry.spiffe_id.path())
+        {
+            entry.spiffe_id = shared;
+        }
+    }
+}
+
+/// The rules among the fields of an entry.
+pub(crate) fn check(entry: &RegistrationEntry) -> Result<(), EntryRule> {
+    let Some(first) = entry.selectors.iter().next() else {
+        return Err(EntryRule::SelectorMissing);
+    };
+    if !entry.store_svid {
+        return Ok(());
+    }
+    if entry
+        .selectors
+        .iter()
+        .any(|selector| selector.kind() != first.kind())
+    {
+        return Err(EntryRule::StoreSvidSelectorTypes);
+    }
+    let attributes = entry.additional_attributes.as_ref();
+    if attributes.is_some_and(|attributes| attributes.disable_x509_svid_prefetch) {
+        return Err(EntryRule::StoreSvidWithoutPrefetch);
+    }
+    Ok(())
+}
+
+fn likeness(entry: &RegistrationEntry) -> (&SpiffeId, &SpiffeId, &identity::selector::SelectorSet) {
+    (&entry.parent_id, &entry.spiffe_id, &entry.selectors)
+}

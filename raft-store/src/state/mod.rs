@@ -1,0 +1,213 @@
+//! The replicated state: what it holds and how it is asked.
+//!
+//! Pure: no I/O, clock or randomness. `apply` alone changes it, the same on every member.
+
+mod agents;
+mod apply;
+mod authorities;
+mod bundles;
+mod entries;
+mod journal;
+mod load;
+mod replay;
+mod requests;
+mod rows;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use identity::bundle::Bundle;
+use identity::entry::{EntryId, RegistrationEntry};
+use identity::spiffe_id::SpiffeId;
+use identity::trust_domain::TrustDomain;
+
+pub(crate) use self::apply::Applied;
+pub(crate) use self::load::{LoadError, Loader};
+pub(crate) use self::requests::RequestRecord;
+pub use self::rows::StateHash;
+pub(crate) use self::rows::{RowKey, RowWrite, TableId};
+
+use self::agents::Agents;
+use self::authorities::Authorities;
+use self::bundles::Bundles;
+use self::entries::Entries;
+use self::requests::Requests;
+use self::table::Table;
+use crate::record::{
+    AgentRecord, AuthorityKind, AuthorityRecord, DataKey, JoinTokenHash, JoinTokenRecord, Revision,
+    Sequence, SettingRecord,
+};
+
+/// All replicated records, in memory, with their indexes.
+#[derive(Debug, Default)]
+pub struct State {
+    revision: Revision,
+    /// Last sequence given to a record.
+    sequence: Sequence,
+    hash: StateHash,
+    entries: Entries,
+    agents: Agents,
+    bundles: Bundles,
+    authorities: Authorities,
+    join_tokens: Table<JoinTokenRecord>,
+    settings: Table<SettingRecord>,
+    data_keys: Table<DataKey>,
+    requests: Requests,
+}
+
+impl State {
+    /// How many commands have changed something.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Hash of all rows: equal on members that applied the same commands.
+    #[must_use]
+    pub const fn state_hash(&self) -> StateHash {
+        self.hash
+    }
+
+    /// The entry with this id.
+    #[must_use]
+    pub fn entry(&self, id: &EntryId) -> Option<&Arc<RegistrationEntry>> {
+        self.entries.find(id).map(|(_, entry)| entry)
+    }
+
+    /// The place of an entry in the order of creation.
+    #[must_use]
+    pub fn entry_sequence(&self, id: &EntryId) -> Option<Sequence> {
+        self.entries.find(id).map(|(sequence, _)| sequence)
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Entries created after `sequence`, or all, in order of creation.
+    pub fn entries_after(
+        &self,
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        self.entries.after(sequence)
+    }
+
+    /// Entries with this parent, in order of creation.
+    pub fn entries_by_parent(
+        &self,
+        parent: &SpiffeId,
+    ) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
+        self.entries.by_parent(parent).map(|(_, entry)| entry)
+    }
+
+    /// Entries with this SPIFFE ID, in order of creation.
+    pub fn entries_by_spiffe_id(
+        &self,
+        spiffe_id: &SpiffeId,
+    ) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
+        self.entries.by_spiffe_id(spiffe_id).map(|(_, entry)| entry)
+    }
+
+    /// Entries that federate with this trust domain, in order of creation.
+    pub fn entries_federating_with(
+        &self,
+        trust_domain: &TrustDomain,
+    ) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
+        self.entries
+            .federating_with(trust_domain)
+            .map(|(_, entry)| entry)
+    }
+
+    /// The agent with this name.
+    #[must_use]
+    pub fn agent(&self, spiffe_id: &SpiffeId) -> Option<&Arc<AgentRecord>> {
+        self.agents.find(spiffe_id).map(|(_, agent)| agent)
+    }
+
+    /// Number of agents, banned ones included.
+    #[must_use]
+    pub fn agent_count(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Agents created after `sequence`, or all, in order of creation.
+    pub fn agents_after(
+        &self,
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &Arc<AgentRecord>)> {
+        self.agents.after(sequence)
+    }
+
+    /// The bundle of this trust domain.
+    #[must_use]
+    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Arc<Bundle>> {
+        self.bundles.find(trust_domain).map(|(_, bundle)| bundle)
+    }
+
+    /// Number of bundles, the own one included.
+    #[must_use]
+    pub fn bundle_count(&self) -> usize {
+        self.bundles.len()
+    }
+
+    /// All bundles, in order of creation.
+    pub fn bundles(&self) -> impl Iterator<Item = (Sequence, &Arc<Bundle>)> {
+        self.bundles.after(None)
+    }
+
+    /// Bundles created after `sequence`, or all, in order of creation.
+    pub fn bundles_after(
+        &self,
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &Arc<Bundle>)> {
+        self.bundles.after(sequence)
+    }
+
+    /// Number of join tokens that were not used.
+    #[must_use]
+    pub fn join_token_count(&self) -> usize {
+        self.join_tokens.len()
+    }
+
+    /// When this join token ends, if it was not used.
+    #[must_use]
+    pub fn join_token_end(&self, hash: &JoinTokenHash) -> Option<identity::clock::UnixTime> {
+        self.join_tokens.record(hash).map(|token| token.expires_at)
+    }
+
+    /// Authorities of this kind, in order of creation.
+    pub fn authorities(&self, kind: AuthorityKind) -> impl Iterator<Item = &Arc<AuthorityRecord>> {
+        self.authorities
+            .of_kind(kind)
+            .map(|(_, authority)| authority)
+    }
+
+    /// The authority with this id.
+    #[must_use]
+    pub fn authority(&self, kind: AuthorityKind, id: &str) -> Option<&Arc<AuthorityRecord>> {
+        self.authorities
+            .find(kind, id)
+            .map(|(_, authority)| authority)
+    }
+
+    /// A setting's value.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<&[u8]> {
+        let setting = self.settings.record(&Box::from(key))?;
+        Some(&setting.value)
+    }
+
+    /// The wrapped data keys, oldest first.
+    pub(crate) fn data_keys(&self) -> impl DoubleEndedIterator<Item = &Arc<DataKey>> {
+        self.data_keys.iter().map(|(_, key)| key)
+    }
+
+    pub(crate) const fn last_sequence(&self) -> Sequence {
+        self.sequence
+    }
+}

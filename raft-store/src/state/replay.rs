@@ -1,0 +1,234 @@
+//! What a repeated request answers: what it answered first.
+//!
+//! The memory of a request holds codes and names, not records: those it creates stand in the
+//! repeated command itself, others are looked up as they are now.
+
+use std::sync::Arc;
+
+use identity::entry::{EntryId, RegistrationEntry};
+use identity::spiffe_id::SpiffeId;
+use identity::trust_domain::TrustDomain;
+
+use crate::codec::{
+    OutcomeItem, Record as _, items_from_bytes, rule_from_number, state_from_number,
+};
+use crate::command::{
+    AttestOutcome, AuthorityOutcome, Command, CreateEntryOutcome, CreateJoinTokenOutcome,
+    DeleteBundleOutcome, Envelope, Outcome, PromoteOutcome, PruneBundleOutcome, RenewOutcome,
+    SetBundleOutcome, SetSettingOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+};
+use crate::record::AuthorityRecord;
+use crate::state::State;
+
+impl State {
+    /// The outcome of this request if it was applied before.
+    pub(super) fn replay(&self, envelope: &Envelope) -> Option<Outcome> {
+        let record = self.requests.find(envelope.request_id)?;
+        let outcome = match items_from_bytes(&record.outcome) {
+            Ok((operation, items)) if operation == envelope.command.operation_number() => {
+                self.revive(&envelope.command, &items)
+            }
+            Ok(_) | Err(_) => None,
+        };
+        Some(outcome.unwrap_or(Outcome::RequestReused))
+    }
+
+    fn revive(&self, command: &Command, items: &[OutcomeItem]) -> Option<Outcome> {
+        let first = items.first();
+        let is_done = first.is_some_and(|item| item.code == 1);
+        Some(match command {
+            Command::CreateEntries(c) => Outcome::CreateEntries(
+                pairs(items, &c.entries)?
+                    .map(|(item, entry)| self.revive_created(item, entry))
+                    .collect::<Option<_>>()?,
+            ),
+            Command::UpdateEntries(c) => Outcome::UpdateEntries(
+                pairs(items, &c.changes)?
+                    .map(|(item, change)| self.revive_updated(item, &change.id))
+                    .collect::<Option<_>>()?,
+            ),
+            Command::DeleteEntries(_) => {
+                Outcome::DeleteEntries(items.iter().map(|item| item.code == 1).collect())
+            }
+            Command::PruneEntries(_) => {
+                let ids = items.iter().map(|item| EntryId::parse(&item.subject).ok());
+                Outcome::PruneEntries(ids.collect::<Option<_>>()?)
+            }
+            Command::PruneAgents(_) => {
+                let ids = items.iter().map(|item| SpiffeId::parse(&item.subject).ok());
+                Outcome::PruneAgents(ids.collect::<Option<_>>()?)
+            }
+            Command::AttestAgent(_) => Outcome::AttestAgent(attested(first?)?),
+            Command::RenewAgent(_) => Outcome::RenewAgent(renewed(first?)?),
+            Command::PromoteAgentSerial(_) => Outcome::PromoteAgentSerial(if is_done {
+                PromoteOutcome::Promoted
+            } else {
+                PromoteOutcome::Stale
+            }),
+            Command::BanAgent(_) => Outcome::BanAgent(is_done),
+            Command::DeleteAgent(_) => Outcome::DeleteAgent(is_done),
+            Command::SetAgentVersion(_) => Outcome::SetAgentVersion(is_done),
+            Command::AddDataKey(_) => Outcome::AddDataKey(is_done),
+            Command::CreateJoinToken(_) => Outcome::CreateJoinToken(self.revive_token(first?)?),
+            Command::PruneJoinTokens(_) => Outcome::PruneJoinTokens(first?.number),
+            Command::AppendAuthorities(_)
+            | Command::SetFederatedBundle(_)
+            | Command::UpdateFederatedBundle(_)
+            | Command::DeleteFederatedBundle(_)
+            | Command::PruneBundle(_) => self.revive_bundle(command, first?)?,
+            Command::PrepareAuthority(_) => Outcome::PrepareAuthority(authority(first?)?),
+            Command::PublishAuthority(_) => Outcome::PublishAuthority(authority(first?)?),
+            Command::ActivateAuthority(_) => Outcome::ActivateAuthority(authority(first?)?),
+            Command::RemoveAuthority(_) => Outcome::RemoveAuthority(authority(first?)?),
+            Command::SetSetting(_) => Outcome::SetSetting(if is_done {
+                SetSettingOutcome::Set
+            } else {
+                SetSettingOutcome::Present(first?.value.clone())
+            }),
+        })
+    }
+
+    fn revive_created(
+        &self,
+        item: &OutcomeItem,
+        entry: &RegistrationEntry,
+    ) -> Option<CreateEntryOutcome> {
+        Some(match item.code {
+            1 => CreateEntryOutcome::Created(Arc::new(RegistrationEntry {
+                revision: 0,
+                ..entry.clone()
+            })),
+            2 => CreateEntryOutcome::Similar(self.named_or(item, entry)?),
+            3 => CreateEntryOutcome::IdTaken,
+            4 => {
+                CreateEntryOutcome::UnknownFederatedBundle(TrustDomain::parse(&item.subject).ok()?)
+            }
+            5 => CreateEntryOutcome::Invalid(rule_from_number(item.number)?),
+            _ => return None,
+        })
+    }
+
+    /// The entry that the item names; if that is gone, an entry with the name and what made it
+    /// similar.
+    fn named_or(
+        &self,
+        item: &OutcomeItem,
+        entry: &RegistrationEntry,
+    ) -> Option<Arc<RegistrationEntry>> {
+        let id = EntryId::parse(&item.subject).ok()?;
+        Some(match self.entry(&id) {
+            Some(named) => Arc::clone(named),
+            None => Arc::new(RegistrationEntry {
+                id,
+                ..entry.clone()
+            }),
+        })
+    }
+
+    fn revive_updated(&self, item: &OutcomeItem, id: &EntryId) -> Option<UpdateEntryOutcome> {
+        let or_gone = |id: &EntryId, outcome: fn(Arc<RegistrationEntry>) -> UpdateEntryOutcome| {
+            let entry = self.entry(id).map(|entry| outcome(Arc::clone(entry)));
+            entry.unwrap_or(UpdateEntryOutcome::NotFound)
+        };
+        Some(match item.code {
+            1 => or_gone(id, UpdateEntryOutcome::Updated),
+            2 => UpdateEntryOutcome::NotFound,
+            3 => or_gone(
+                &EntryId::parse(&item.subject).ok()?,
+                UpdateEntryOutcome::Similar,
+            ),
+            4 => {
+                UpdateEntryOutcome::UnknownFederatedBundle(TrustDomain::parse(&item.subject).ok()?)
+            }
+            5 => UpdateEntryOutcome::Invalid(rule_from_number(item.number)?),
+            _ => return None,
+        })
+    }
+
+    fn revive_token(&self, item: &OutcomeItem) -> Option<CreateJoinTokenOutcome> {
+        Some(match item.code {
+            1 => CreateJoinTokenOutcome::Created,
+            2 => CreateJoinTokenOutcome::Exists,
+            3 => {
+                let id = EntryId::parse(&item.subject).ok()?;
+                match self.entry(&id) {
+                    Some(similar) => CreateJoinTokenOutcome::AliasSimilar(Arc::clone(similar)),
+                    None => CreateJoinTokenOutcome::AliasIdTaken,
+                }
+            }
+            4 => CreateJoinTokenOutcome::AliasIdTaken,
+            5 => CreateJoinTokenOutcome::AliasInvalid(rule_from_number(item.number)?),
+            _ => return None,
+        })
+    }
+
+    fn revive_bundle(&self, command: &Command, item: &OutcomeItem) -> Option<Outcome> {
+        let now = |trust_domain: &TrustDomain| self.bundle(trust_domain).cloned();
+        Some(match command {
+            Command::AppendAuthorities(c) => Outcome::AppendAuthorities(now(&c.trust_domain)?),
+            Command::SetFederatedBundle(c) => Outcome::SetFederatedBundle(match item.code {
+                1 => SetBundleOutcome::Created(Arc::new(c.bundle.clone())),
+                2 => SetBundleOutcome::Set(Arc::new(c.bundle.clone())),
+                _ => SetBundleOutcome::Exists,
+            }),
+            Command::UpdateFederatedBundle(c) => {
+                let bundle = now(&c.trust_domain).filter(|_| item.code == 1);
+                Outcome::UpdateFederatedBundle(match bundle {
+                    Some(bundle) => UpdateBundleOutcome::Updated(bundle),
+                    None => UpdateBundleOutcome::NotFound,
+                })
+            }
+            Command::DeleteFederatedBundle(_) => Outcome::DeleteFederatedBundle(match item.code {
+                1 => DeleteBundleOutcome::Deleted,
+                2 => DeleteBundleOutcome::NotFound,
+                _ => DeleteBundleOutcome::InUse(item.number),
+            }),
+            Command::PruneBundle(c) => Outcome::PruneBundle(match item.code {
+                1 => match now(&c.trust_domain) {
+                    Some(bundle) => PruneBundleOutcome::Pruned(bundle),
+                    None => PruneBundleOutcome::NotFound,
+                },
+                2 => PruneBundleOutcome::Unchanged,
+                3 => PruneBundleOutcome::NotFound,
+                _ => PruneBundleOutcome::WouldBeEmpty,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+fn pairs<'a, T>(
+    items: &'a [OutcomeItem],
+    inputs: &'a [T],
+) -> Option<impl Iterator<Item = (&'a OutcomeItem, &'a T)>> {
+    (items.len() == inputs.len()).then(|| items.iter().zip(inputs))
+}
+
+fn attested(item: &OutcomeItem) -> Option<AttestOutcome> {
+    Some(match item.code {
+        1 => AttestOutcome::Attested,
+        2 => AttestOutcome::Banned,
+        3 => AttestOutcome::TokenNotRedeemable,
+        4 => AttestOutcome::TokenExpired,
+        _ => return None,
+    })
+}
+
+fn renewed(item: &OutcomeItem) -> Option<RenewOutcome> {
+    Some(match item.code {
+        1 => RenewOutcome::Renewed,
+        2 => RenewOutcome::NotFound,
+        3 => RenewOutcome::Banned,
+        _ => return None,
+    })
+}
+
+fn authority(item: &OutcomeItem) -> Option<AuthorityOutcome> {
+    Some(match item.code {
+        1 => AuthorityOutcome::Done(Arc::new(AuthorityRecord::from_bytes(&item.value).ok()?)),
+        2 => AuthorityOutcome::NotFound,
+        3 => AuthorityOutcome::WrongState(state_from_number(item.number)?),
+        4 => AuthorityOutcome::SlotTaken,
+        _ => return None,
+    })
+}

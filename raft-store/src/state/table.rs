@@ -1,0 +1,145 @@
+//! One kind of record: shared values by key, each with the hash of its row.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::codec::{DecodeError, Record};
+use crate::record::Sequence;
+use crate::state::journal::Journal;
+use crate::state::rows::{RowKey, StateHash};
+
+/// Records of one kind. What changes here is noted in the journal, so that disk and hash follow.
+#[derive(Debug)]
+pub(crate) struct Table<R: Record> {
+    rows: BTreeMap<R::Key, Row<R>>,
+}
+
+#[derive(Debug)]
+struct Row<R> {
+    record: Arc<R>,
+    hash: StateHash,
+}
+
+impl<R: Record> Default for Table<R> {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl<R: Record> Table<R> {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(crate) fn record(&self, key: &R::Key) -> Option<&Arc<R>> {
+        self.rows.get(key).map(|row| &row.record)
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&R::Key, &Arc<R>)> {
+        self.rows.iter().map(|(key, row)| (key, &row.record))
+    }
+
+    /// Records behind `key`, or all.
+    pub(crate) fn after(&self, key: Option<R::Key>) -> impl Iterator<Item = (&R::Key, &Arc<R>)> {
+        use std::ops::Bound;
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rows
+            .range((from, Bound::Unbounded))
+            .map(|(key, row)| (key, &row.record))
+    }
+
+    pub(crate) fn last_key(&self) -> Option<&R::Key> {
+        self.rows.last_key_value().map(|(key, _)| key)
+    }
+
+    /// Stores a record; the answer is what stood there before.
+    pub(crate) fn put(
+        &mut self,
+        key: R::Key,
+        record: Arc<R>,
+        journal: &mut Journal,
+    ) -> Option<Arc<R>> {
+        let row_key = R::TABLE.row_key(&key.to_bytes());
+        let value = record.to_bytes();
+        let hash = StateHash::of_row(&row_key, &value);
+        let before = self.rows.insert(key, Row { record, hash });
+        journal.put(row_key, value, hash, before.as_ref().map(|row| row.hash));
+        before.map(|row| row.record)
+    }
+
+    /// Removes a record; the answer is what stood there.
+    pub(crate) fn remove(&mut self, key: &R::Key, journal: &mut Journal) -> Option<Arc<R>> {
+        let row = self.rows.remove(key)?;
+        journal.delete(R::TABLE.row_key(&key.to_bytes()), row.hash);
+        Some(row.record)
+    }
+
+    /// Takes over a stored row; the answer is the record's key and itself.
+    pub(crate) fn load(
+        &mut self,
+        row_key: &[u8],
+        value: &[u8],
+    ) -> Result<(R::Key, Arc<R>, StateHash), DecodeError> {
+        let key = row_key
+            .get(1..)
+            .and_then(R::Key::from_bytes)
+            .ok_or(DecodeError::Field("row key"))?;
+        let record = Arc::new(R::from_bytes(value)?);
+        let hash = StateHash::of_row(row_key, value);
+        let row = Row {
+            record: Arc::clone(&record),
+            hash,
+        };
+        self.rows.insert(key.clone(), row);
+        Ok((key, record, hash))
+    }
+
+    /// Replaces the shared value of a loaded row by an equal one that needs less memory.
+    pub(crate) fn share(&mut self, key: &R::Key, record: Arc<R>) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.record = record;
+        }
+    }
+}
+
+/// Finds records by something that they contain: a set of (hash, sequence), 16 bytes a record.
+///
+/// Hashes collide, so whoever looks up compares the record itself. The order within one hash is
+/// that of creation, whatever the hash function, so what a lookup yields is the same everywhere.
+#[derive(Debug, Default)]
+pub(crate) struct HashIndex(std::collections::BTreeSet<(u64, Sequence)>);
+
+impl HashIndex {
+    pub(crate) fn insert(&mut self, key: &(impl Hash + ?Sized), sequence: Sequence) {
+        self.0.insert((hash(key), sequence));
+    }
+
+    pub(crate) fn remove(&mut self, key: &(impl Hash + ?Sized), sequence: Sequence) {
+        self.0.remove(&(hash(key), sequence));
+    }
+
+    /// Records that may contain `key`, in order of creation.
+    pub(crate) fn candidates<K: Hash + ?Sized>(
+        &self,
+        key: &K,
+    ) -> impl Iterator<Item = Sequence> + use<'_, K> {
+        let hash = hash(key);
+        self.0
+            .range((hash, Sequence::new(0))..=(hash, Sequence::new(u64::MAX)))
+            .map(|&(_, sequence)| sequence)
+    }
+}
+
+fn hash(key: &(impl Hash + ?Sized)) -> u64 {
+    // Fixed keys: no randomness in the state, not even where it could not be seen.
+    let mut hasher = std::hash::DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,1 @@
+//! Claims about apply that need more than one step.
