@@ -67,11 +67,26 @@ impl PeerProcess {
         self.gid
     }
 
-    /// Whether that very process still runs; a zombie does not.
+    /// Whether that very process still runs, under the user and group that connected; a zombie does not.
+    ///
+    /// A process may connect, leave the connection to a child and become a set-user-id program: pid and
+    /// start time stay, and `/proc` would tell of somebody with more rights than the caller.
     ///
     /// Facts read under [`PeerProcess::proc_path`] belong to the peer only if this holds after the reading.
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        // Ids first: if the process has ended meanwhile, what was read may be of a successor.
+        let ids = effective_ids(self.pid);
+        ids == Some((self.uid, self.gid)) && self.runs()
+    }
+
+    /// `/proc/<pid>`.
+    #[must_use]
+    pub fn proc_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.pid()))
+    }
+
+    fn runs(&self) -> bool {
         match &self.hold {
             Hold::Pidfd(pidfd) => {
                 let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
@@ -83,12 +98,6 @@ impl PeerProcess {
                 matches!(start_time(self.pid), Ok(found) if found == *expected)
             }
         }
-    }
-
-    /// `/proc/<pid>`.
-    #[must_use]
-    pub fn proc_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}", self.pid()))
     }
 }
 
@@ -111,6 +120,22 @@ fn hold(stream: &UnixStream, pid: Pid) -> io::Result<Hold> {
 fn start_time(pid: Pid) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()))?;
     parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+}
+
+/// The effective user and group id of a process.
+fn effective_ids(pid: Pid) -> Option<(u32, u32)> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
+    parse_effective_ids(&status)
+}
+
+fn parse_effective_ids(status: &str) -> Option<(u32, u32)> {
+    // The first line is the command's name, in which line feeds are escaped (proc_pid_status(5)).
+    let id = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        // Real, effective, saved and file system id.
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    Some((id("Uid:")?, id("Gid:")?))
 }
 
 fn parse_start_time(stat: &str) -> Option<u64> {
@@ -158,14 +183,38 @@ mod tests {
         ];
         let peers = holds.map(|hold| PeerProcess {
             pid,
-            uid: 0,
-            gid: 0,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
             hold,
         });
         assert!(peers.iter().all(PeerProcess::is_alive));
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(!peers.iter().any(PeerProcess::is_alive));
+    }
+
+    #[tokio::test]
+    async fn process_that_became_somebody_else_does_not_count() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let peer = PeerProcess::of(&near).unwrap();
+        assert!(peer.is_alive());
+        let uid = peer.uid + 1;
+        assert!(
+            !PeerProcess {
+                uid,
+                ..peer.clone()
+            }
+            .is_alive()
+        );
+        let gid = peer.gid + 1;
+        assert!(!PeerProcess { gid, ..peer }.is_alive());
+    }
+
+    #[test]
+    fn effective_ids_are_the_second_of_four() {
+        let status = "Name:\tUid:\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n";
+        assert_eq!(parse_effective_ids(status), Some((2, 6)));
+        assert_eq!(parse_effective_ids("Uid:\t1\t2\t3\t4\n"), None);
     }
 
     #[test]
