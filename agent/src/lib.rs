@@ -1,1 +1,3 @@
-//! agent
+//! The node daemon: attests itself, syncs entries, serves the Workload API.
+
+pub mod config;

@@ -1,0 +1,247 @@
+//! From the file to the settings: every rule that a value must keep.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use daemon::config::{Findings, parse_duration};
+use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+
+use super::{Bootstrap, BundleFormat, Config, JoinToken, file::File, flags::Texts, plugins};
+
+pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
+    let mut findings = std::mem::take(&mut file.findings);
+    let server_addresses = server_addresses(&file)?;
+    let trust_domain = trust_domain(&file.texts)?;
+    let unix = plugins::check(&file.plugins, &mut findings)?;
+    refuse_rebootstrap(&file.texts, &mut findings)?;
+    let socket_path = file.texts.socket_path.take();
+    let socket_path = socket_path.unwrap_or_else(|| DEFAULT_SOCKET_PATH.to_owned());
+    let delegates = file.authorized_delegates.as_slice();
+    note_admin_socket(
+        file.admin_socket_path.as_deref(),
+        delegates,
+        Path::new(&socket_path),
+        &mut findings,
+    )?;
+    let sync_interval = file.sync_interval.as_deref();
+    let sync_interval = parse_duration(sync_interval, "synchronization interval")?;
+    Ok(Config {
+        authorized_delegates: delegate_ids(delegates)?,
+        bootstrap: bootstrap(&file)?,
+        join_token: join_token(&mut file.texts)?,
+        sync_interval: sync_interval.unwrap_or(DEFAULT_SYNC_INTERVAL),
+        x509_svid_cache_max_size: cache_size(
+            "x509_svid_cache_max_size",
+            file.x509_svid_cache_max_size,
+        )?,
+        jwt_svid_cache_max_size: cache_size(
+            "jwt_svid_cache_max_size",
+            file.jwt_svid_cache_max_size,
+        )?,
+        workload_x509_svid_key_type: key_type(file.workload_x509_svid_key_type.as_deref())?,
+        availability_target: availability_target(file.availability_target.as_deref())?,
+        trust_domain,
+        server_addresses,
+        socket_path: socket_path.into(),
+        data_dir: file
+            .texts
+            .data_dir
+            .unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned())
+            .into(),
+        log: file.log,
+        allow_unauthenticated_verifiers: file.allow_unauthenticated_verifiers,
+        allowed_foreign_jwt_claims: file.allowed_foreign_jwt_claims,
+        unix,
+        health_checks: file.health_checks,
+        explanations: findings.into_explanations()?,
+    })
+}
+
+const DEFAULT_DATA_DIR: &str = ".";
+const DEFAULT_SOCKET_PATH: &str = "/tmp/spire-agent/public/api.sock";
+const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_CACHE_SIZE: usize = 1000;
+const MINIMUM_AVAILABILITY_TARGET: Duration = Duration::from_secs(24 * 3600);
+
+/// No join token is longer; a file that is was named by mistake.
+const MAX_TOKEN_LEN_BYTES: u64 = 4096;
+
+fn trust_domain(texts: &Texts) -> anyhow::Result<TrustDomain> {
+    let text = texts.trust_domain.as_deref();
+    let text = text.context("trust_domain must be configured")?;
+    TrustDomain::parse(text).with_context(|| format!("could not parse trust_domain {text:?}"))
+}
+
+/// Either SPIRE's address and port, or a list of addresses with ports.
+fn server_addresses(file: &File) -> anyhow::Result<Vec<(String, u16)>> {
+    let address = file.texts.server_address.as_deref();
+    let port = file.server_port.filter(|port| *port != 0);
+    if file.server_addresses.is_empty() {
+        let address = address.context("server_address must be configured")?;
+        let port = port.context("server_port must be configured")?;
+        let port =
+            u16::try_from(port).with_context(|| format!("server_port {port} is out of range"))?;
+        return Ok(vec![(address.to_owned(), port)]);
+    }
+    ensure!(
+        address.is_none() && port.is_none(),
+        "only one of server_addresses or server_address with server_port can be specified, not both"
+    );
+    file.server_addresses
+        .iter()
+        .map(|address| host_and_port(address))
+        .collect()
+}
+
+fn host_and_port(address: &str) -> anyhow::Result<(String, u16)> {
+    let malformed = || format!("server_addresses: {address:?} must be formatted as host:port");
+    let (host, port) = address.rsplit_once(':').with_context(malformed)?;
+    let port = port.parse().ok().filter(|port| *port != 0);
+    let port = port.with_context(malformed)?;
+    let unbracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = unbracketed.unwrap_or(host);
+    let is_bare_ipv6 = unbracketed.is_none() && host.contains(':');
+    ensure!(!host.is_empty() && !is_bare_ipv6, malformed());
+    Ok((host.to_owned(), port))
+}
+
+fn bootstrap(file: &File) -> anyhow::Result<Bootstrap> {
+    let path = file.texts.trust_bundle_path.as_deref();
+    let url = file.texts.trust_bundle_url.as_deref();
+    let both = |a: &str, b: &str| format!("only one of {a} or {b} can be specified, not both");
+    match (file.insecure_bootstrap, path, url) {
+        (true, Some(_), _) => bail!(both("insecure_bootstrap", "trust_bundle_path")),
+        (true, None, Some(_)) => bail!(both("insecure_bootstrap", "trust_bundle_url")),
+        (false, Some(_), Some(_)) => bail!(both("trust_bundle_url", "trust_bundle_path")),
+        (true, None, None) => Ok(Bootstrap::Insecure),
+        (false, Some(path), None) => Ok(Bootstrap::BundleFile {
+            path: path.into(),
+            format: bundle_format(file.texts.trust_bundle_format.as_deref())?,
+        }),
+        (false, None, Some(url)) => {
+            ensure!(
+                url.starts_with("https://"),
+                "trust bundle URL must start with https://"
+            );
+            bail!("not supported yet: trust_bundle_url; use trust_bundle_path")
+        }
+        (false, None, None) => bail!(
+            "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be configured unless insecure_bootstrap is set"
+        ),
+    }
+}
+
+fn bundle_format(text: Option<&str>) -> anyhow::Result<BundleFormat> {
+    match text {
+        None | Some("pem") => Ok(BundleFormat::Pem),
+        Some("spiffe") => Ok(BundleFormat::Spiffe),
+        Some(_) => {
+            bail!("invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\"")
+        }
+    }
+}
+
+fn refuse_rebootstrap(texts: &Texts, findings: &mut Findings) -> anyhow::Result<()> {
+    parse_duration(texts.rebootstrap_delay.as_deref(), "rebootstrap_delay")?;
+    match texts.rebootstrap_mode.as_deref() {
+        None | Some("never") => {
+            if texts.rebootstrap_delay.is_some() {
+                findings.note(
+                    "agent.rebootstrap_delay is accepted and ignored: rebootstrap_mode is never",
+                );
+            }
+            Ok(())
+        }
+        Some(mode @ ("auto" | "always")) => {
+            bail!("not supported yet: rebootstrap_mode {mode:?}")
+        }
+        Some(mode) => bail!("unknown rebootstrap mode specified: {mode}"),
+    }
+}
+
+fn join_token(texts: &mut Texts) -> anyhow::Result<Option<JoinToken>> {
+    match (texts.join_token.take(), texts.join_token_file.take()) {
+        (Some(_), Some(_)) => {
+            bail!("only one of join_token or join_token_file can be specified, not both")
+        }
+        (Some(token), None) => Ok(Some(JoinToken::new(token))),
+        (None, Some(path)) => read_join_token(Path::new(&path)).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read_join_token(path: &Path) -> anyhow::Result<JoinToken> {
+    let describe = || format!("unable to read join token file {path:?}");
+    let len = fs::metadata(path).with_context(describe)?.len();
+    ensure!(
+        len <= MAX_TOKEN_LEN_BYTES,
+        "join token file {path:?} is too large"
+    );
+    let text = zeroize::Zeroizing::new(fs::read_to_string(path).with_context(describe)?);
+    let token = text.trim();
+    ensure!(!token.is_empty(), "join token file {path:?} is empty");
+    Ok(JoinToken::new(token.to_owned()))
+}
+
+/// The admin API is not served yet; its socket is accepted so that such configs start.
+fn note_admin_socket(
+    admin_socket: Option<&str>,
+    delegates: &[String],
+    workload_socket: &Path,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let Some(admin_socket) = admin_socket.filter(|path| !path.is_empty()) else {
+        if !delegates.is_empty() {
+            findings.note(
+                "agent.authorized_delegates has no effect: admin_socket_path is not configured, so there is no socket for delegates",
+            );
+        }
+        return Ok(());
+    };
+    let folder = workload_socket.parent().unwrap_or(Path::new("."));
+    ensure!(
+        !Path::new(admin_socket).starts_with(folder),
+        "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket"
+    );
+    findings
+        .note("agent.admin_socket_path is accepted and ignored: the admin API is not served yet");
+    Ok(())
+}
+
+fn delegate_ids(texts: &[String]) -> anyhow::Result<Vec<SpiffeId>> {
+    let parse = |text: &String| {
+        SpiffeId::parse(text)
+            .with_context(|| format!("error validating authorized delegate {text:?}"))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn cache_size(key: &str, size: Option<i64>) -> anyhow::Result<usize> {
+    match size.unwrap_or(0) {
+        0 => Ok(DEFAULT_CACHE_SIZE),
+        size => usize::try_from(size).with_context(|| format!("{key} must not be negative")),
+    }
+}
+
+fn key_type(text: Option<&str>) -> anyhow::Result<KeyType> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(KeyType::EcP256);
+    };
+    match KeyType::parse(text) {
+        Ok(found @ (KeyType::Rsa2048 | KeyType::EcP256 | KeyType::EcP384)) => Ok(found),
+        Ok(KeyType::Rsa4096) | Err(_) => bail!(
+            "error parsing workload_x509_svid_key_type: key type {text:?} is unknown; must be one of [rsa-2048, ec-p256, ec-p384]"
+        ),
+    }
+}
+
+fn availability_target(text: Option<&str>) -> anyhow::Result<Option<Duration>> {
+    let target = parse_duration(text, "availability_target")?;
+    ensure!(
+        target.is_none_or(|target| target >= MINIMUM_AVAILABILITY_TARGET),
+        "availability_target must be at least 24h0m0s"
+    );
+    Ok(target)
+}

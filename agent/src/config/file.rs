@@ -1,0 +1,157 @@
+//! `agent.conf` as written: every key that there is, none judged yet.
+
+use anyhow::Context as _;
+use daemon::{
+    config::{Findings, Plugin, take_feature_flags, take_health_checks, take_log, take_plugins},
+    hcl::Object,
+};
+
+use super::{LoadArgs, flags::Texts, plugins};
+
+/// The keys that have a meaning, with the command line merged in.
+pub(super) struct File {
+    pub(super) texts: Texts,
+    pub(super) admin_socket_path: Option<String>,
+    pub(super) allow_unauthenticated_verifiers: bool,
+    pub(super) allowed_foreign_jwt_claims: Vec<String>,
+    pub(super) authorized_delegates: Vec<String>,
+    pub(super) availability_target: Option<String>,
+    pub(super) health_checks: Option<daemon::health::Options>,
+    pub(super) insecure_bootstrap: bool,
+    pub(super) jwt_svid_cache_max_size: Option<i64>,
+    pub(super) log: daemon::log::Options,
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) server_addresses: Vec<String>,
+    pub(super) server_port: Option<i64>,
+    pub(super) sync_interval: Option<String>,
+    pub(super) workload_x509_svid_key_type: Option<String>,
+    pub(super) x509_svid_cache_max_size: Option<i64>,
+    pub(super) findings: Findings,
+}
+
+impl File {
+    /// Takes a document apart.
+    ///
+    /// # Errors
+    /// When a value has the wrong type, or the log settings are wrong.
+    pub(super) fn take(mut document: Object, arguments: &LoadArgs) -> anyhow::Result<Self> {
+        let mut findings = Findings::new();
+        let health_checks = take_health_checks(&mut document, &mut findings)?;
+        let plugins = take_plugins(&mut document, &plugins::KINDS, &mut findings)?;
+        findings.refuse("", &mut document, &["telemetry"]);
+        let agent = document.take_block("agent")?;
+        let mut agent = agent.context("agent section must be configured")?;
+        findings.finish("", &document);
+        take_unsupported(&mut agent, arguments, &mut findings)?;
+        let switches = arguments.switches;
+        let mut is_on =
+            |name, given| Ok::<_, anyhow::Error>(given || agent.take_bool(name)? == Some(true));
+        let verifiers = switches.allow_unauthenticated_verifiers;
+        let allow_unauthenticated_verifiers = is_on("allow_unauthenticated_verifiers", verifiers)?;
+        let insecure_bootstrap = is_on("insecure_bootstrap", switches.insecure_bootstrap)?;
+        let mut list = |name| agent.take_list(name).map(Option::unwrap_or_default);
+        let mut file = Self {
+            allow_unauthenticated_verifiers,
+            insecure_bootstrap,
+            allowed_foreign_jwt_claims: list("allowed_foreign_jwt_claims")?,
+            authorized_delegates: list("authorized_delegates")?,
+            server_addresses: list("server_addresses")?,
+            texts: take_texts(&mut agent, &arguments.texts)?,
+            admin_socket_path: agent.take_string("admin_socket_path")?,
+            availability_target: agent.take_string("availability_target")?,
+            jwt_svid_cache_max_size: agent.take_integer("jwt_svid_cache_max_size")?,
+            log: take_log(&mut agent, &arguments.log)?,
+            server_port: arguments.server_port.or(agent.take_integer("server_port")?),
+            sync_interval: take_experimental(&mut agent, &mut findings)?,
+            workload_x509_svid_key_type: agent.take_string("workload_x509_svid_key_type")?,
+            x509_svid_cache_max_size: agent.take_integer("x509_svid_cache_max_size")?,
+            health_checks,
+            plugins,
+            findings,
+        };
+        file.findings.finish("agent", &agent);
+        Ok(file)
+    }
+}
+
+fn take_texts(agent: &mut Object, given: &Texts) -> anyhow::Result<Texts> {
+    let mut text = |name, given: &Option<String>| -> anyhow::Result<Option<String>> {
+        let in_file = agent.take_string(name)?;
+        Ok(given.clone().or(in_file).filter(|text| !text.is_empty()))
+    };
+    Ok(Texts {
+        data_dir: text("data_dir", &given.data_dir)?,
+        join_token: text("join_token", &given.join_token)?,
+        join_token_file: text("join_token_file", &given.join_token_file)?,
+        rebootstrap_delay: text("rebootstrap_delay", &given.rebootstrap_delay)?,
+        rebootstrap_mode: text("rebootstrap_mode", &given.rebootstrap_mode)?,
+        server_address: text("server_address", &given.server_address)?,
+        socket_path: text("socket_path", &given.socket_path)?,
+        trust_bundle_format: text("trust_bundle_format", &given.trust_bundle_format)?,
+        trust_bundle_path: text("trust_bundle_path", &given.trust_bundle_path)?,
+        trust_bundle_url: text("trust_bundle_url", &given.trust_bundle_url)?,
+        trust_domain: text("trust_domain", &given.trust_domain)?,
+    })
+}
+
+/// The keys of features that are not there yet.
+fn take_unsupported(
+    agent: &mut Object,
+    arguments: &LoadArgs,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let later = [
+        "log_selectors",
+        "sds",
+        "trust_bundle_spiffe_workload_api",
+        "trust_bundle_unix_socket",
+    ];
+    findings.refuse("agent", agent, &later);
+    if arguments.switches.disable_workload_api {
+        anyhow::bail!("not supported yet: -disableWorkloadAPI");
+    }
+    let switches = ["disable_workload_api", "profiling_enabled"];
+    findings.refuse_if_on("agent", agent, &switches)?;
+    let sds_is_off = agent.take_bool("disable_sds_api")? == Some(true);
+    if sds_is_off || arguments.switches.disable_sds_api {
+        findings.note("agent.disable_sds_api is accepted: the SDS API is not served yet anyway");
+    }
+    let reason = "it belongs to profiling, which is off";
+    let profiling = ["profiling_port", "profiling_freq", "profiling_names"];
+    findings.explain("agent", agent, &profiling, reason);
+    Ok(())
+}
+
+/// Returns the only setting of the `experimental` block that has a use, `sync_interval`.
+fn take_experimental(
+    agent: &mut Object,
+    findings: &mut Findings,
+) -> anyhow::Result<Option<String>> {
+    let Some(mut block) = agent.take_block("experimental")? else {
+        return Ok(None);
+    };
+    let section = "agent.experimental";
+    let later = ["broker", "jwt_svid_cache_hit_timeout", "ratelimit"];
+    findings.refuse(section, &mut block, &later);
+    findings.refuse_if_on(section, &mut block, &["require_pq_kem"])?;
+    let reason = "entries are always synchronized by difference";
+    findings.explain(
+        section,
+        &mut block,
+        &["use_sync_authorized_entries"],
+        reason,
+    );
+    take_feature_flags(&mut block, section, findings)?;
+    for (key, instead) in [
+        ("named_pipe_name", "socket_path"),
+        ("admin_named_pipe_name", "admin_socket_path"),
+    ] {
+        anyhow::ensure!(
+            block.take_any(key).is_empty(),
+            "invalid configuration: {key} is not supported in this platform; please use {instead} instead"
+        );
+    }
+    let sync_interval = block.take_string("sync_interval")?;
+    findings.finish(section, &block);
+    Ok(sync_interval)
+}

@@ -1,0 +1,118 @@
+//! The agent's settings: SPIRE's `agent.conf` read, merged with the command line and checked.
+//!
+//! A value of [`Config`] is valid and complete. A key that the file holds is either in it, explained in
+//! [`Config::explanations`], or the reason why there is no value.
+
+mod check;
+mod file;
+mod flags;
+mod plugins;
+
+use std::{path::PathBuf, time::Duration};
+
+use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+use zeroize::Zeroizing;
+
+pub use self::flags::{LoadArgs, run_flags};
+
+/// The checked settings.
+#[derive(Clone)]
+pub struct Config {
+    /// The trust domain that the agent belongs to.
+    pub trust_domain: TrustDomain,
+    /// Host and port of each server, at least one; any of them will do.
+    pub server_addresses: Vec<(String, u16)>,
+    /// The socket of the Workload API.
+    pub socket_path: PathBuf,
+    /// Where the agent's state lives; may not exist yet.
+    pub data_dir: PathBuf,
+    /// How the first connection to a server is trusted.
+    pub bootstrap: Bootstrap,
+    /// The join token to attest with, if the agent has to.
+    pub join_token: Option<JoinToken>,
+    /// The log.
+    pub log: daemon::log::Options,
+    /// How often the entries are fetched from a server that does not push them.
+    pub sync_interval: Duration,
+    /// How many X509-SVIDs are kept beyond those in use.
+    pub x509_svid_cache_max_size: usize,
+    /// How many JWT-SVIDs are kept.
+    pub jwt_svid_cache_max_size: usize,
+    /// The type of workloads' keys.
+    pub workload_x509_svid_key_type: KeyType,
+    /// How long workloads should be able to live without a server: SVIDs are renewed this early.
+    pub availability_target: Option<Duration>,
+    /// Whether callers without an identity may fetch bundles and validate tokens.
+    pub allow_unauthenticated_verifiers: bool,
+    /// Claims of foreign JWT-SVIDs that are handed to workloads.
+    pub allowed_foreign_jwt_claims: Vec<String>,
+    /// The `unix` workload attestor.
+    pub unix: Unix,
+    /// Who may act for others over the admin socket, once there is one.
+    pub authorized_delegates: Vec<SpiffeId>,
+    /// The health listener, if enabled.
+    pub health_checks: Option<daemon::health::Options>,
+    /// What was accepted without being followed to the letter, for the log, one line each.
+    pub explanations: Vec<String>,
+}
+
+/// How the first connection to a server is trusted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Bootstrap {
+    /// By the authorities in a file.
+    BundleFile {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        format: BundleFormat,
+    },
+    /// Not at all: the server is believed, once.
+    Insecure,
+}
+
+/// The form of a bundle file.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum BundleFormat {
+    /// PEM certificates.
+    #[default]
+    Pem,
+    /// A SPIFFE bundle document.
+    Spiffe,
+}
+
+/// A one-time secret; never shown.
+#[derive(Clone)]
+pub struct JoinToken(Zeroizing<String>);
+
+impl JoinToken {
+    fn new(token: String) -> Self {
+        Self(Zeroizing::new(token))
+    }
+
+    /// The token, for the attestation request alone.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The `unix` workload attestor's settings.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Unix {
+    /// Whether the path and the hash of the workload's program become selectors.
+    pub discover_workload_path: bool,
+    /// The largest program that is hashed, in bytes; 0 for any size, less for none.
+    pub workload_size_limit: i64,
+}
+
+/// Reads, merges and checks the settings. Touches nothing but the config file and the join token's file.
+///
+/// # Errors
+/// With SPIRE's texts where it has one. [`daemon::config::validation_report`] renders them for `validate`.
+pub fn load(arguments: &LoadArgs) -> anyhow::Result<Config> {
+    let document = daemon::config::read(&arguments.path, arguments.expand)?;
+    check::check(file::File::take(document, arguments)?)
+}
+
+#[cfg(test)]
+mod tests;

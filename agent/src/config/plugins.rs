@@ -1,0 +1,121 @@
+//! The `plugins` block of an agent: what is built in is explained, what is not there yet is refused.
+//!
+//! Without the block join tokens and the `unix` workload attestor are what there is. With it, it must name
+//! what it wants, as SPIRE demands.
+
+use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
+
+use super::Unix;
+
+/// The kinds of SPIRE's agent.
+pub(super) const KINDS: [&str; 4] = [
+    "KeyManager",
+    "NodeAttestor",
+    "SVIDStore",
+    "WorkloadAttestor",
+];
+
+/// Judges every plugin and returns the settings of the `unix` attestor.
+///
+/// # Errors
+/// [`UnknownPlugin`] at the first name that SPIRE does not have either, else [`PluginProblems`] with all
+/// that is wrong.
+pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Result<Unix> {
+    let mut problems = Vec::new();
+    let mut unix = Unix::default();
+    for plugin in plugins {
+        match verdict(plugin)? {
+            Verdict::Used => {}
+            Verdict::Unix => unix = take_unix(plugin, findings)?,
+            Verdict::Explained(reason) => {
+                findings.note(format!(
+                    "{} is accepted and ignored: {reason}",
+                    plugin.title()
+                ));
+            }
+            Verdict::Later => problems.push(plugin.problem("not supported yet")),
+        }
+    }
+    problems.extend(count_problems(plugins));
+    match problems.is_empty() {
+        true => Ok(unix),
+        false => Err(PluginProblems(problems).into()),
+    }
+}
+
+enum Verdict {
+    Used,
+    Unix,
+    Explained(&'static str),
+    Later,
+}
+
+fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
+    let name = plugin.name.as_str();
+    Ok(match plugin.kind {
+        _ if plugin.is_external => Verdict::Later,
+        "KeyManager" if matches!(name, "disk" | "memory") => {
+            Verdict::Explained("the agent keeps its key in its data directory")
+        }
+        "NodeAttestor" if name == "join_token" => Verdict::Used,
+        "WorkloadAttestor" if name == "unix" => Verdict::Unix,
+        kind if later_names(kind).contains(&name) => Verdict::Later,
+        kind => {
+            let name = name.to_owned();
+            return Err(UnknownPlugin { kind, name });
+        }
+    })
+}
+
+fn take_unix(plugin: &Plugin, findings: &mut Findings) -> anyhow::Result<Unix> {
+    let mut data = plugin.data.clone();
+    let unix = Unix {
+        discover_workload_path: data.take_bool("discover_workload_path")?.unwrap_or(false),
+        workload_size_limit: data.take_integer("workload_size_limit")?.unwrap_or(0),
+    };
+    findings.finish("plugins.WorkloadAttestor.unix.plugin_data", &data);
+    Ok(unix)
+}
+
+/// How many of a kind an agent needs, once plugins are named at all.
+fn count_problems(plugins: &[Plugin]) -> Vec<PluginProblem> {
+    if plugins.is_empty() {
+        return Vec::new();
+    }
+    let count = |kind: &str| plugins.iter().filter(|plugin| plugin.kind == kind).count();
+    let [managers, nodes, workloads] =
+        ["KeyManager", "NodeAttestor", "WorkloadAttestor"].map(count);
+    [
+        ("KeyManager", managers, managers > 1, "exactly 1"),
+        ("NodeAttestor", nodes, nodes != 1, "exactly 1"),
+        ("WorkloadAttestor", workloads, workloads < 1, "at least 1"),
+    ]
+    .into_iter()
+    .filter(|(_, _, is_wrong, _)| *is_wrong)
+    .map(|(kind, count, _, wanted)| PluginProblem {
+        plugin: kind.to_owned(),
+        reason: format!("constraint not satisfied: expected {wanted} but got {count}"),
+    })
+    .collect()
+}
+
+/// The built-in plugins of SPIRE that are not there yet.
+fn later_names(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "NodeAttestor" => &[
+            "aws_iid",
+            "azure_imds",
+            "azure_msi",
+            "gcp_iit",
+            "http_challenge",
+            "k8s_psat",
+            "k8s_sat",
+            "sshpop",
+            "tpm_devid",
+            "x509pop",
+        ],
+        "SVIDStore" => &["aws_secretsmanager", "gcp_secretmanager"],
+        "WorkloadAttestor" => &["docker", "k8s", "slurm", "systemd", "windows"],
+        _ => &[],
+    }
+}

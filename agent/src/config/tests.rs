@@ -1,0 +1,270 @@
+use std::path::Path;
+
+use daemon::{config::validation_report, log::Level};
+
+use super::*;
+
+fn load_text(text: &str) -> anyhow::Result<Config> {
+    load_flags(text, "")
+}
+
+fn load_flags(text: &str, flags: &str) -> anyhow::Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.conf");
+    std::fs::write(&path, text).unwrap();
+    let line = format!("-config {} {flags}", path.display());
+    let arguments: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+    let parsed = run_flags("run").parse(&arguments).unwrap();
+    load(&LoadArgs::from_flags(&parsed))
+}
+
+const SERVER: &str = "server_address = \"h\" server_port = \"8081\"";
+
+/// A config that is complete but for a bootstrap, with these lines in its `agent` section.
+fn unbootstrapped(lines: &str) -> String {
+    format!("agent {{\n  trust_domain = \"example.org\"\n  {SERVER}\n  {lines}\n}}\n")
+}
+
+fn with(lines: &str) -> String {
+    unbootstrapped(&format!("trust_bundle_path = \"/b\"\n  {lines}"))
+}
+
+fn refusal(text: &str) -> String {
+    let Err(error) = load_text(text) else {
+        panic!("taken: {text}");
+    };
+    validation_report("SPIRE agent", &error)
+        .trim_end()
+        .trim_start_matches("SPIRE agent configuration file is invalid: ")
+        .to_owned()
+}
+
+#[test]
+fn unset_keys_have_spires_defaults() {
+    let config = load_text(&with("")).unwrap();
+    assert_eq!(config.trust_domain.as_str(), "example.org");
+    assert_eq!(config.server_addresses, [("h".to_owned(), 8081)]);
+    assert_eq!(
+        config.socket_path,
+        Path::new("/tmp/spire-agent/public/api.sock")
+    );
+    assert_eq!(config.data_dir, Path::new("."));
+    let bundle = Bootstrap::BundleFile {
+        path: "/b".into(),
+        format: BundleFormat::Pem,
+    };
+    assert_eq!(config.bootstrap, bundle);
+    assert!(config.join_token.is_none());
+    assert_eq!(config.sync_interval, Duration::from_secs(5));
+    assert_eq!(config.x509_svid_cache_max_size, 1000);
+    assert_eq!(config.jwt_svid_cache_max_size, 1000);
+    assert_eq!(config.workload_x509_svid_key_type, KeyType::EcP256);
+    assert_eq!(config.availability_target, None);
+    assert!(!config.allow_unauthenticated_verifiers);
+    assert_eq!(config.unix, Unix::default());
+    assert_eq!(config.health_checks, None);
+    assert_eq!(config.explanations, Vec::<String>::new());
+}
+
+#[test]
+fn set_keys_are_taken() {
+    let text = "agent {
+        trust_domain = \"spiffe://example.org\"
+        server_addresses = [\"a:1\", \"[::1]:2\"]
+        insecure_bootstrap = true
+        join_token = \"t\"
+        x509_svid_cache_max_size = 8
+        workload_x509_svid_key_type = \"rsa-2048\"
+        availability_target = \"24h\"
+        allow_unauthenticated_verifiers = true
+        allowed_foreign_jwt_claims = [\"c\"]
+        experimental { sync_interval = \"1s\" }
+      }
+      plugins {
+        NodeAttestor \"join_token\" { plugin_data {} }
+        KeyManager \"disk\" { plugin_data { directory = \"/d\" } }
+        WorkloadAttestor \"unix\" { plugin_data { discover_workload_path = true workload_size_limit = -1 } }
+      }
+      health_checks { listener_enabled = true bind_port = 8082 }";
+    let config = load_text(text).unwrap();
+    let servers = [("a".to_owned(), 1), ("::1".to_owned(), 2)];
+    assert_eq!(config.server_addresses, servers);
+    assert_eq!(config.bootstrap, Bootstrap::Insecure);
+    assert_eq!(config.join_token.unwrap().expose(), "t");
+    assert_eq!(config.x509_svid_cache_max_size, 8);
+    assert_eq!(config.workload_x509_svid_key_type, KeyType::Rsa2048);
+    assert_eq!(
+        config.availability_target,
+        Some(Duration::from_secs(86_400))
+    );
+    assert!(config.allow_unauthenticated_verifiers);
+    assert_eq!(config.allowed_foreign_jwt_claims, ["c"]);
+    assert_eq!(config.sync_interval, Duration::from_secs(1));
+    let unix = Unix {
+        discover_workload_path: true,
+        workload_size_limit: -1,
+    };
+    assert_eq!(config.unix, unix);
+    assert_eq!(config.health_checks.unwrap().bind_port, 8082);
+    let expected = "KeyManager \"disk\" is accepted and ignored: the agent keeps its key in its data directory";
+    assert_eq!(config.explanations, [expected]);
+}
+
+#[test]
+fn flags_go_before_the_file() {
+    let flags =
+        "-serverAddress i -serverPort 2 -trustDomain t.org -dataDir e -socketPath s -logLevel error
+        -trustBundle /c -trustBundleFormat spiffe -joinToken u -allowUnauthenticatedVerifiers";
+    let config = load_flags(&with("join_token = \"t\""), flags).unwrap();
+    assert_eq!(config.server_addresses, [("i".to_owned(), 2)]);
+    assert_eq!(config.trust_domain.as_str(), "t.org");
+    assert_eq!(config.data_dir, Path::new("e"));
+    assert_eq!(config.socket_path, Path::new("s"));
+    assert_eq!(config.log.level, Level::Error);
+    let bundle = Bootstrap::BundleFile {
+        path: "/c".into(),
+        format: BundleFormat::Spiffe,
+    };
+    assert_eq!(config.bootstrap, bundle);
+    assert_eq!(config.join_token.unwrap().expose(), "u");
+    assert!(config.allow_unauthenticated_verifiers);
+    let config = load_flags(&unbootstrapped(""), "-insecureBootstrap").unwrap();
+    assert_eq!(config.bootstrap, Bootstrap::Insecure);
+}
+
+#[test]
+fn join_token_comes_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let lines = with(&format!("join_token_file = \"{}\"", path.display()));
+    assert!(refusal(&lines).starts_with("unable to read join token file \""));
+    std::fs::write(&path, "secret\n").unwrap();
+    let config = load_text(&lines).unwrap();
+    assert_eq!(config.join_token.unwrap().expose(), "secret");
+    std::fs::write(&path, " \n").unwrap();
+    assert!(refusal(&lines).ends_with("is empty"));
+}
+
+#[test]
+fn refusals_have_the_recorded_texts() {
+    for (lines, expected) in [
+        ("trust_domain = \"\"", "trust_domain must be configured"),
+        ("server_address = \"\"", "server_address must be configured"),
+        ("server_port = 0", "server_port must be configured"),
+        (
+            "insecure_bootstrap = true",
+            "only one of insecure_bootstrap or trust_bundle_path can be specified, not both",
+        ),
+        (
+            "log_level = \"LOUD\"",
+            "could not start logger: unknown log level \"LOUD\"; must be one of [panic, fatal, error, warn, info, debug, trace]",
+        ),
+        (
+            "sync_interval = \"x\"",
+            "unknown configuration detected: agent.sync_interval (line 5)",
+        ),
+        (
+            "experimental { sync_interval = \"x\" }",
+            "could not parse synchronization interval \"x\": time: invalid duration \"x\"",
+        ),
+        (
+            "admin_socket_path = \"/tmp/spire-agent/public/x/admin.sock\"",
+            "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
+        ),
+        (
+            "join_token = \"a\" join_token_file = \"b\"",
+            "only one of join_token or join_token_file can be specified, not both",
+        ),
+        (
+            "availability_target = \"23h\"",
+            "availability_target must be at least 24h0m0s",
+        ),
+        (
+            "workload_x509_svid_key_type = \"rsa-4096\"",
+            "error parsing workload_x509_svid_key_type: key type \"rsa-4096\" is unknown; must be one of [rsa-2048, ec-p256, ec-p384]",
+        ),
+        (
+            "rebootstrap_mode = \"auto\"",
+            "not supported yet: rebootstrap_mode \"auto\"",
+        ),
+        (
+            "sds {}\n disable_workload_api = true",
+            "not supported yet: agent.sds (line 5), agent.disable_workload_api (line 6)",
+        ),
+        (
+            "server_addresses = [\"a:1\"]",
+            "only one of server_addresses or server_address with server_port can be specified, not both",
+        ),
+        (
+            "trust_bundle_format = \"der\"",
+            "invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\"",
+        ),
+    ] {
+        assert_eq!(refusal(&with(lines)), expected, "{lines}");
+    }
+    assert_eq!(
+        refusal(&unbootstrapped("")),
+        "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be configured unless insecure_bootstrap is set"
+    );
+    assert_eq!(
+        refusal(&unbootstrapped("trust_bundle_url = \"http://b\"")),
+        "trust bundle URL must start with https://"
+    );
+    assert_eq!(refusal(""), "agent section must be configured");
+}
+
+#[test]
+fn server_addresses_have_host_and_port() {
+    for address in ["h", "h:0", "h:65536", ":1", "::1:2", "[::1]"] {
+        let text = format!(
+            "agent {{ trust_domain = \"t\" insecure_bootstrap = true server_addresses = [{address:?}] }}"
+        );
+        let expected = format!("server_addresses: {address:?} must be formatted as host:port");
+        assert_eq!(refusal(&text), expected);
+    }
+}
+
+#[test]
+fn named_plugins_must_be_enough_and_there() {
+    let report = |plugins: &str| refusal(&format!("{} plugins {{ {plugins} }}", with("")));
+    let join = "NodeAttestor \"join_token\" {}";
+    assert_eq!(
+        report(join),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tWorkloadAttestor:\n\t\tconstraint not satisfied: expected at least 1 but got 0"
+    );
+    assert_eq!(
+        report(&format!("{join} WorkloadAttestor \"docker\" {{}}")),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tWorkloadAttestor \"docker\":\n\t\tnot supported yet"
+    );
+    assert_eq!(
+        report(&format!("{join} WorkloadAttestor \"nope\" {{}}")),
+        "Could not validate configuration file: failed to load plugin \"nope\": no built-in plugin \"nope\" for type \"WorkloadAttestor\""
+    );
+    let attestors = format!("{join} {join} WorkloadAttestor \"unix\" {{}}");
+    assert_eq!(
+        report(&attestors),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tNodeAttestor:\n\t\tconstraint not satisfied: expected exactly 1 but got 2"
+    );
+}
+
+#[test]
+fn delegates_and_admin_socket_are_explained() {
+    let delegates = "authorized_delegates = [\"spiffe://example.org/d\"]";
+    let config = load_text(&with(delegates)).unwrap();
+    assert_eq!(
+        config.authorized_delegates[0].as_str(),
+        "spiffe://example.org/d"
+    );
+    assert_eq!(
+        config.explanations,
+        [
+            "agent.authorized_delegates has no effect: admin_socket_path is not configured, so there is no socket for delegates"
+        ]
+    );
+    let socket = format!("{delegates} admin_socket_path = \"/tmp/admin/api.sock\"");
+    let config = load_text(&with(&socket)).unwrap();
+    assert_eq!(
+        config.explanations,
+        ["agent.admin_socket_path is accepted and ignored: the admin API is not served yet"]
+    );
+}
