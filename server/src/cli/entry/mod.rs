@@ -1,0 +1,22 @@
+//! `entry`: registration entries.
+
+mod block;
+mod create;
+mod delete;
+mod description;
+mod document;
+mod filter;
+mod show;
+mod update;
+
+use daemon::command_line::Command;
+
+pub(super) fn commands() -> [Command; 5] {
+    [
+        create::command(),
+        update::command(),
+        show::command(),
+        delete::command(),
+        show::count_command(),
+    ]
+}
