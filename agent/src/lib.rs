@@ -1,3 +1,4 @@
 //! The node daemon: attests itself, syncs entries, serves the Workload API.
 
+pub mod cli;
 pub mod config;

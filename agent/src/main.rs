@@ -1,0 +1,30 @@
+//! `conclave-agent`: the node daemon and its command line.
+
+use std::{env, path::Path, process::ExitCode};
+
+use daemon::command_line::{FAILURE, Terminal};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let name = arguments.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().map_or_else(
+        || "conclave-agent".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let program = agent::cli::program(name);
+    let arguments: Vec<_> = arguments.collect();
+
+    let mut terminal = Terminal::standard();
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime
+            .block_on(program.execute(&arguments, &mut terminal))
+            .into(),
+        Err(error) => {
+            terminal.error_line(&format!("cannot start the runtime: {error}"));
+            FAILURE.into()
+        }
+    }
+}
