@@ -16,12 +16,12 @@ pub use crate::command::{
     ActivateAuthority, AddDataKey, AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome,
     BanAgent, BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateJoinToken,
     CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries,
-    DeleteFederatedBundle, EntryChange, EntryRule, Operation, Outcome, PrepareAuthority,
-    PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle, PruneBundleOutcome, PruneEntries,
-    PruneJoinTokens, PublishAuthority, RemoveAuthority, RenewAgent, RenewOutcome, RequestId,
-    SetAgentVersion, SetBundleMode, SetBundleOutcome, SetFederatedBundle, SetSetting,
-    SetSettingOutcome, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
-    UpdateFederatedBundle,
+    DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, Operation, Outcome,
+    PrepareAuthority, PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle,
+    PruneBundleOutcome, PruneEntries, PruneJoinTokens, PublishAuthority, RemoveAuthority,
+    RenewAgent, RenewOutcome, RequestId, SetAgentVersion, SetBundleMode, SetBundleOutcome,
+    SetFederatedBundle, SetSetting, SetSettingOutcome, UpdateBundleOutcome, UpdateEntries,
+    UpdateEntryOutcome, UpdateFederatedBundle,
 };
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, JoinTokenHash, Revision,

@@ -5,8 +5,8 @@ use identity::clock::UnixTime;
 use super::field::{selectors, selectors_to_wire, spiffe_id, time, token_hash};
 use super::{DecodeError, Stored, wire};
 use crate::command::{
-    AttestAgent, BanAgent, CreateJoinToken, DeleteAgent, PromoteAgentSerial, PruneAgents,
-    PruneJoinTokens, RenewAgent, SetAgentVersion,
+    AttestAgent, BanAgent, CreateJoinToken, DeleteAgent, DiscardJoinToken, PromoteAgentSerial,
+    PruneAgents, PruneJoinTokens, RenewAgent, SetAgentVersion,
 };
 use crate::record::{AgentRecord, JoinTokenRecord};
 
@@ -215,6 +215,22 @@ impl Stored for CreateJoinToken {
                 .alias
                 .map(|alias| Stored::from_message(alias).map(Box::new))
                 .transpose()?,
+        })
+    }
+}
+
+impl Stored for DiscardJoinToken {
+    type Message = wire::DiscardJoinToken;
+
+    fn to_message(&self) -> wire::DiscardJoinToken {
+        wire::DiscardJoinToken {
+            hash: self.hash.as_bytes().to_vec(),
+        }
+    }
+
+    fn from_message(command: wire::DiscardJoinToken) -> Result<Self, DecodeError> {
+        Ok(Self {
+            hash: token_hash(&command.hash)?,
         })
     }
 }

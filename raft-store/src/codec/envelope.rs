@@ -84,7 +84,7 @@ macro_rules! commands {
 commands! {
     CreateEntries UpdateEntries DeleteEntries PruneEntries
     AttestAgent RenewAgent PromoteAgentSerial BanAgent DeleteAgent SetAgentVersion PruneAgents
-    CreateJoinToken PruneJoinTokens
+    CreateJoinToken DiscardJoinToken PruneJoinTokens
     AppendAuthorities SetFederatedBundle UpdateFederatedBundle DeleteFederatedBundle PruneBundle
     PrepareAuthority PublishAuthority ActivateAuthority RemoveAuthority
     AddDataKey SetSetting

@@ -62,6 +62,7 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         Outcome::BanAgent(was)
         | Outcome::DeleteAgent(was)
         | Outcome::SetAgentVersion(was)
+        | Outcome::DiscardJoinToken(was)
         | Outcome::AddDataKey(was) => flag(*was),
         Outcome::CreateJoinToken(outcome) => token_created(outcome),
         Outcome::PruneJoinTokens(count) => numbered(1, *count),

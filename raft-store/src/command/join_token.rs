@@ -33,6 +33,13 @@ pub enum CreateJoinTokenOutcome {
     AliasInvalid(EntryRule),
 }
 
+/// Uses up a join token for nothing: whoever showed it cannot be admitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiscardJoinToken {
+    /// SHA-256 of the token.
+    pub hash: JoinTokenHash,
+}
+
 /// Deletes join tokens whose time is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PruneJoinTokens {

@@ -28,7 +28,9 @@ pub use self::entry::{
     CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, EntryRule, PruneEntries,
     UpdateEntries, UpdateEntryOutcome,
 };
-pub use self::join_token::{CreateJoinToken, CreateJoinTokenOutcome, PruneJoinTokens};
+pub use self::join_token::{
+    CreateJoinToken, CreateJoinTokenOutcome, DiscardJoinToken, PruneJoinTokens,
+};
 pub use self::setting::{AddDataKey, SetSetting, SetSettingOutcome};
 
 /// Names one intent to change something: every retry of it carries the same id and so takes effect
@@ -188,4 +190,6 @@ operations! {
     AddDataKey = 38 => bool;
     /// A setting is stored.
     SetSetting = 39 => SetSettingOutcome;
+    /// A join token is used up for nothing. The answer says whether it was there.
+    DiscardJoinToken = 40 => bool;
 }

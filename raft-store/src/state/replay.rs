@@ -68,6 +68,7 @@ impl State {
             Command::BanAgent(_) => Outcome::BanAgent(is_done),
             Command::DeleteAgent(_) => Outcome::DeleteAgent(is_done),
             Command::SetAgentVersion(_) => Outcome::SetAgentVersion(is_done),
+            Command::DiscardJoinToken(_) => Outcome::DiscardJoinToken(is_done),
             Command::AddDataKey(_) => Outcome::AddDataKey(is_done),
             Command::CreateJoinToken(_) => Outcome::CreateJoinToken(self.revive_token(first?)?),
             Command::PruneJoinTokens(_) => Outcome::PruneJoinTokens(first?.number),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::command::{
-    CreateEntryOutcome, CreateJoinToken, CreateJoinTokenOutcome, EntryRule, PruneJoinTokens,
+    CreateEntryOutcome, CreateJoinToken, CreateJoinTokenOutcome, DiscardJoinToken, EntryRule,
+    PruneJoinTokens,
 };
 use crate::record::{JoinTokenHash, JoinTokenRecord};
 use crate::state::State;
@@ -39,6 +40,14 @@ impl State {
         };
         self.join_tokens.put(command.hash, Arc::new(token), journal);
         CreateJoinTokenOutcome::Created
+    }
+
+    pub(super) fn discard_join_token(
+        &mut self,
+        command: &DiscardJoinToken,
+        journal: &mut Journal,
+    ) -> bool {
+        self.join_tokens.remove(&command.hash, journal).is_some()
     }
 
     pub(super) fn prune_join_tokens(

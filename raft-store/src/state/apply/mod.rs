@@ -88,6 +88,9 @@ impl State {
             Command::CreateJoinToken(c) => {
                 Outcome::CreateJoinToken(self.create_join_token(c, journal))
             }
+            Command::DiscardJoinToken(c) => {
+                Outcome::DiscardJoinToken(self.discard_join_token(c, journal))
+            }
             Command::PruneJoinTokens(c) => {
                 Outcome::PruneJoinTokens(self.prune_join_tokens(c, journal))
             }
