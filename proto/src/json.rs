@@ -75,9 +75,37 @@ fn value(full_name: &str, encoded: &[u8]) -> Result<Value, JsonError> {
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
         .skip_default_fields(false);
-    message
+    let value = message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(JsonError::Unrepresentable)
+        .map_err(JsonError::Unrepresentable)?;
+    Ok(normalized(value))
+}
+
+/// Turns whole floats, which all whole numbers of a `Struct` are, into whole numbers, and leaves out
+/// fields that are null.
+fn normalized(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number
+            .as_f64()
+            .filter(|_| number.is_f64())
+            .and_then(whole)
+            .map_or(Value::Number(number), Value::from),
+        Value::Array(items) => items.into_iter().map(normalized).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, normalized(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn whole(number: f64) -> Option<i64> {
+    /// From here on not every whole number is a float.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < LIMIT)
+        .then(|| format!("{number:.0}").parse().ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -236,14 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_printed_as_json() {
+    fn claims_are_printed_as_json_with_whole_numbers() {
+        use prost_types::value::Kind;
+        let field = |name: &str, kind| {
+            let value = prost_types::Value { kind: Some(kind) };
+            (name.to_owned(), value)
+        };
         let claims = prost_types::Struct {
-            fields: [(
-                "aud".to_owned(),
-                prost_types::Value {
-                    kind: Some(prost_types::value::Kind::StringValue("a".to_owned())),
-                },
-            )]
+            fields: [
+                field("aud", Kind::StringValue("a".to_owned())),
+                field("exp", Kind::NumberValue(1_700_000_000.0)),
+                field("half", Kind::NumberValue(-0.5)),
+                field("none", Kind::NullValue(0)),
+            ]
             .into(),
         };
         check(
@@ -251,7 +284,10 @@ mod tests {
                 spiffe_id: "spiffe://example.org/web".to_owned(),
                 claims: Some(claims),
             },
-            r#"{"claims":{"aud":"a"},"spiffe_id":"spiffe://example.org/web"}"#,
+            concat!(
+                r#"{"claims":{"aud":"a","exp":1700000000,"half":-0.5},"#,
+                r#""spiffe_id":"spiffe://example.org/web"}"#,
+            ),
         );
     }
 
