@@ -3,6 +3,7 @@
 
 mod authority;
 mod dial;
+mod hpack;
 mod listener;
 mod peer;
 
