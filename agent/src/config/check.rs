@@ -200,7 +200,7 @@ fn note_admin_socket(
         }
         return Ok(());
     };
-    let folder = workload_socket.parent().unwrap_or(Path::new("."));
+    let folder = workload_socket.parent().unwrap_or_else(|| Path::new("."));
     ensure!(
         !Path::new(admin_socket).starts_with(folder),
         "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket"
