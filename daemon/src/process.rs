@@ -8,7 +8,9 @@ use std::{
 
 use rustix::{
     fs::Mode,
-    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask},
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
 };
 
 /// Takes from others what the umask still grants beyond `0750`; an already tighter umask stays.
@@ -38,6 +40,24 @@ pub fn disable_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// Raises the soft limit of open files to the hard one, which is what the operator set, and returns it.
+///
+/// The usual soft limit of 1024 is for programs that use `select`; each client costs a file here.
+///
+/// # Errors
+/// The operating system's refusal, which would be unusual.
+pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?;
+    Ok(limit.maximum)
+}
+
 /// Makes a data directory and its parents if it is not there.
 ///
 /// # Errors
@@ -65,6 +85,13 @@ pub struct DataDirError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_files_are_limited_by_the_hard_limit_only() {
+        let raised = raise_open_files_limit().unwrap();
+        let found = getrlimit(Resource::Nofile);
+        assert_eq!((found.current, found.maximum), (raised, raised));
+    }
 
     #[test]
     fn data_dir_is_made_with_parents_and_kept_if_there() {

@@ -20,7 +20,11 @@ use tokio::{
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::{PeerProcess, authority::Repair};
+use super::{
+    PeerProcess,
+    authority::Repair,
+    slots::{Slot, Slots},
+};
 
 /// How the socket and the folders made for it may be accessed.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +51,11 @@ pub async fn bind(path: &Path, options: BindOptions) -> Result<Listener, BindErr
     fs::set_permissions(path, fs::Permissions::from_mode(options.socket_mode))
         .map_err(failed("set permissions of"))?;
     let file = SocketFile::of(path).map_err(failed("look up"))?;
-    Ok(Listener { listener, file })
+    Ok(Listener {
+        listener,
+        file,
+        slots: Slots::by_open_files(),
+    })
 }
 
 /// A bound socket.
@@ -55,6 +63,7 @@ pub async fn bind(path: &Path, options: BindOptions) -> Result<Listener, BindErr
 pub struct Listener {
     listener: UnixListener,
     file: SocketFile,
+    slots: Slots,
 }
 
 impl Listener {
@@ -74,12 +83,15 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection whose peer is known. Cancel-safe.
+    /// Waits for the next connection whose peer is known and has a place left. Cancel-safe.
     pub async fn accept(&self) -> Connection {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match PeerProcess::of(&stream) {
-                    Ok(peer) => return Connection::new(stream, peer),
+                    Ok(peer) => match self.slots.take(peer.uid()) {
+                        Some(slot) => return Connection::new(stream, peer, slot),
+                        None => debug!(uid = peer.uid(), "user has too many connections"),
+                    },
                     Err(error) => debug!(%error, "connection without a peer process dropped"),
                 },
                 Err(error) => {
@@ -99,14 +111,16 @@ pub struct Connection {
     stream: UnixStream,
     repair: Repair,
     peer: PeerProcess,
+    _slot: Slot,
 }
 
 impl Connection {
-    fn new(stream: UnixStream, peer: PeerProcess) -> Self {
+    fn new(stream: UnixStream, peer: PeerProcess, slot: Slot) -> Self {
         Self {
             stream,
             repair: Repair::new(),
             peer,
+            _slot: slot,
         }
     }
 

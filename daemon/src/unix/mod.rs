@@ -6,6 +6,7 @@ mod dial;
 mod hpack;
 mod listener;
 mod peer;
+mod slots;
 
 pub use self::{
     dial::{ConnectError, connect},
