@@ -35,52 +35,62 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn authorization_is_as_recorded() {
-    script("00-authz.script").await.unwrap();
+    hold(script("00-authz.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entry_service_answers_as_recorded() {
-    script("10-entry.script").await.unwrap();
+    hold(script("10-entry.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_service_answers_as_recorded() {
-    script("20-agent.script").await.unwrap();
+    hold(script("20-agent.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn svid_service_answers_as_recorded() {
-    script("30-svid.script").await.unwrap();
+    hold(script("30-svid.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bundle_service_answers_as_recorded() {
-    script("40-bundle.script").await.unwrap();
+    hold(script("40-bundle.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workload_api_answers_as_recorded() {
-    script("80-workload.script").await.unwrap();
+    hold(script("80-workload.script").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entry_commands_print_as_recorded() {
-    commands("c1-entry.cli").await.unwrap();
+    hold(commands("c1-entry.cli").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_token_and_bundle_commands_print_as_recorded() {
-    commands("c2-agent-token-bundle.cli").await.unwrap();
+    hold(commands("c2-agent-token-bundle.cli").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workload_commands_print_as_recorded() {
-    commands("c4-workload.cli").await.unwrap();
+    hold(commands("c4-workload.cli").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn configs_are_judged_as_recorded() {
-    commands("c5-config.cli").await.unwrap();
+    hold(commands("c5-config.cli").await);
+}
+
+#[expect(
+    clippy::panic,
+    reason = "a test fails by panicking, here with a text for people"
+)]
+fn hold(outcome: anyhow::Result<()>) {
+    if let Err(error) = outcome {
+        panic!("{error:#}");
+    }
 }
 
 /// Runs a `*.script`. Without an agent its waits are skipped: nothing in the server may need them.
