@@ -65,3 +65,99 @@ fn lifetime(text: &mut String, what: &str, certificate: &CertificateInfo) {
             .expect("a String takes every write");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use identity::{clock::UnixTime, testing::TestAuthority, x509_svid::X509Svid};
+    use proto::workload::{X509svid, X509svidResponse};
+
+    use super::*;
+
+    const START: i64 = 4_102_444_800;
+
+    fn response(authority: &TestAuthority, svid: &X509Svid, hint: &str) -> X509svidResponse {
+        let bundle = authority.bundle();
+        let bundle = bundle.x509_authorities.iter();
+        X509svidResponse {
+            svids: vec![X509svid {
+                spiffe_id: svid.spiffe_id().to_string(),
+                x509_svid: svid.chain().iter().flat_map(|der| der.to_vec()).collect(),
+                x509_svid_key: svid.key().pkcs8().expose().to_vec(),
+                bundle: bundle
+                    .flat_map(|authority| authority.certificate.to_vec())
+                    .collect(),
+                hint: hint.to_owned(),
+            }],
+            ..X509svidResponse::default()
+        }
+    }
+
+    fn without_authorities(report: &str) -> String {
+        let lines = report
+            .lines()
+            .filter(|line| !line.starts_with("CA #") && !line.starts_with("Intermediate #"));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn an_svid_is_told_with_its_lifetime() {
+        let authority = TestAuthority::at("example.org", UnixTime::from_secs(START));
+        let svid = authority.x509_svid_between(
+            "/web",
+            UnixTime::from_secs(START),
+            UnixTime::from_secs(START + 60),
+        );
+        let received = ReceivedSvids::parse(response(&authority, &svid, "h1")).unwrap();
+        let waited = Duration::from_millis(3);
+        let shown = report(&received, waited, Hints::Shown);
+        assert_eq!(
+            without_authorities(&shown),
+            "Received 1 svid after 3ms\n\nSPIFFE ID:\t\tspiffe://example.org/web\nHint:\t\t\th1\n\
+             SVID Valid After:\t2100-01-01 00:00:00 +0000 UTC\n\
+             SVID Valid Until:\t2100-01-01 00:01:00 +0000 UTC\n\n"
+        );
+        assert!(shown.contains("CA #1 Valid After:\t"), "{shown}");
+        assert!(!report(&received, waited, Hints::Hidden).contains("Hint"));
+    }
+
+    #[test]
+    fn an_answer_that_a_workload_could_not_use_is_refused() {
+        let authority = TestAuthority::new("example.org");
+        let svid = authority.x509_svid("/web");
+        let other_key = authority
+            .x509_svid("/other")
+            .key()
+            .pkcs8()
+            .expose()
+            .to_vec();
+        let mut wrong_key = response(&authority, &svid, "");
+        wrong_key.svids[0].x509_svid_key = other_key;
+        let mut wrong_id = response(&authority, &svid, "");
+        wrong_id.svids[0].spiffe_id = "spiffe://example.org/other".to_owned();
+        let mut no_bundle = response(&authority, &svid, "");
+        no_bundle.svids[0].bundle.clear();
+        for (broken, expected) in [
+            (
+                X509svidResponse::default(),
+                "workload response contains no svids",
+            ),
+            (
+                wrong_key,
+                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/web\"",
+            ),
+            (
+                wrong_id,
+                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/other\"",
+            ),
+            (
+                no_bundle,
+                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/web\"",
+            ),
+        ] {
+            let error = ReceivedSvids::parse(broken)
+                .err()
+                .map(|error| error.to_string());
+            assert_eq!(error.as_deref(), Some(expected));
+        }
+    }
+}
