@@ -1,4 +1,23 @@
-//! The node daemon: attests itself, syncs entries, serves the Workload API.
+//! The node daemon: proves this host to a server, keeps the identities of its workloads, and serves
+//! them on the Workload API.
+//!
+//! What must hold: a workload gets only what its own entry grants, an SVID is never served past its
+//! end, and a join token is spent once. The modules, in the order in which a byte meets them:
+//!
+//! - [`cli`]: the words on the command line.
+//! - [`config`]: what `agent.conf` says, checked.
+//! - [`storage`]: what survives a restart: the agent's SVID, its key and the bundle.
+//! - [`attest`]: node attestation: join token in, SVID and bundle out.
+//! - [`client`]: the connection to a server and every call made over it.
+//! - [`svid`]: the agent's own SVID and its renewal.
+//! - [`cache`]: entries, their SVIDs and the bundles, and who wants to hear of changes.
+//! - [`sync`]: keeps the cache as the server has it: entries, bundles, signing.
+//! - [`jwt`]: tokens, cached while they can be given out again.
+//! - [`attestor`]: which selectors a calling process has.
+//! - [`workload_api`]: the socket that workloads call.
+//! - [`health`]: whether all of this works.
+//! - [`app`]: puts the parts together.
 
 pub mod cli;
 pub mod config;
+pub mod storage;
