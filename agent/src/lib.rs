@@ -18,6 +18,7 @@
 //! - [`health`]: whether all of this works.
 //! - [`app`]: puts the parts together.
 
+pub mod attestor;
 pub mod cli;
 pub mod config;
 pub mod storage;
