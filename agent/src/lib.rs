@@ -19,6 +19,7 @@
 //! - [`app`]: puts the parts together.
 
 pub mod attestor;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod storage;

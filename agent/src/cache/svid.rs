@@ -1,0 +1,110 @@
+//! An X.509-SVID of a workload, ready to be given out.
+
+use std::fmt;
+
+use bytes::Bytes;
+use identity::bundle::Bundle;
+use identity::clock::UnixTime;
+use identity::secret::SecretBytes;
+use identity::spiffe_id::SpiffeId;
+use identity::x509::CertificateInfo;
+use identity::x509_svid::X509Svid;
+use rustls_pki_types::CertificateDer;
+
+/// A signed SVID and when it has to be replaced.
+pub struct CachedSvid {
+    spiffe_id: SpiffeId,
+    chain_der: Bytes,
+    key_pkcs8: SecretBytes,
+    not_after: UnixTime,
+    rotate_at: UnixTime,
+    revision: i64,
+    /// The key ids of the authorities that the chain depends on.
+    issuers: Vec<Vec<u8>>,
+}
+
+impl CachedSvid {
+    /// Takes over a signed SVID, which was asked for when its entry had `revision`.
+    pub fn new(svid: &X509Svid, rotate_at: UnixTime, revision: i64) -> Self {
+        Self {
+            spiffe_id: svid.spiffe_id().clone(),
+            chain_der: svid
+                .chain()
+                .iter()
+                .flat_map(|certificate| certificate.iter().copied())
+                .collect(),
+            key_pkcs8: svid.key().pkcs8().expose().into(),
+            not_after: svid.not_after(),
+            rotate_at,
+            revision,
+            issuers: issuer_key_ids(svid.chain()),
+        }
+    }
+
+    /// The identity in the leaf.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// Leaf first, one DER after the other.
+    pub fn chain_der(&self) -> &Bytes {
+        &self.chain_der
+    }
+
+    /// The private key, PKCS#8.
+    pub fn key_pkcs8(&self) -> &SecretBytes {
+        &self.key_pkcs8
+    }
+
+    /// The end of the leaf.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// When it should be replaced.
+    pub fn rotate_at(&self) -> UnixTime {
+        self.rotate_at
+    }
+
+    /// The revision of the entry that it was made for.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Whether one of these authorities stands behind it.
+    pub fn depends_on(&self, key_ids: &[Vec<u8>]) -> bool {
+        self.issuers.iter().any(|issuer| key_ids.contains(issuer))
+    }
+}
+
+/// The authorities that each certificate of `chain` names as its issuer.
+pub(crate) fn issuer_key_ids(chain: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
+    chain
+        .iter()
+        .filter_map(|certificate| CertificateInfo::parse(certificate).ok()?.authority_key_id)
+        .collect()
+}
+
+/// The key ids of the authorities of `bundle` that are tainted.
+pub(crate) fn tainted_key_ids(bundle: &Bundle) -> Vec<Vec<u8>> {
+    bundle
+        .x509_authorities
+        .iter()
+        .filter(|authority| authority.tainted)
+        .filter_map(|authority| {
+            CertificateInfo::parse(&authority.certificate)
+                .ok()?
+                .subject_key_id
+        })
+        .collect()
+}
+
+impl fmt::Debug for CachedSvid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedSvid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("not_after", &self.not_after)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
