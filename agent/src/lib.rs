@@ -19,7 +19,10 @@
 //! - [`app`]: puts the parts together.
 
 pub mod attestor;
+mod backoff;
 pub mod cache;
 pub mod cli;
+pub mod client;
 pub mod config;
+mod jitter;
 pub mod storage;
