@@ -18,6 +18,7 @@
 //! - [`health`]: whether all of this works.
 //! - [`app`]: puts the parts together.
 
+pub mod attest;
 pub mod attestor;
 mod backoff;
 pub mod cache;
@@ -26,3 +27,4 @@ pub mod client;
 pub mod config;
 mod jitter;
 pub mod storage;
+pub mod svid;

@@ -1,0 +1,212 @@
+//! How an agent comes up: with the SVID of its last run if that still holds, else by attestation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::chain;
+use identity::bundle::{Bundle, X509Authority};
+use identity::clock::UnixTime;
+use identity::secret::PrivateKey;
+use identity::tls::{SharedTlsMaterial, TlsError, TlsMaterial};
+use identity::trust_domain::TrustDomain;
+use identity::x509::{CertificateInfo, X509Error};
+use identity::x509_svid::X509Svid;
+use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{AttestError, Attested, Evidence, attest};
+use crate::backoff::Backoff;
+use crate::client::{Dialer, Servers, TlsMode};
+use crate::jitter::jitter;
+use crate::storage::{DataError, DataFile, KeyStore, KeyStoreError};
+
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// After this time without success the agent gives up, as SPIRE's does: whoever runs it decides.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// An SVID this close to its end is not worth a start.
+const CLOCK_SKEW: Duration = Duration::from_secs(1);
+
+/// What an agent needs to come up.
+pub struct Starter {
+    /// Who can attest this node.
+    pub servers: Servers,
+    /// The bundle to recognise the first server by; `None` trusts whoever has the right name.
+    pub bootstrap_bundle: Option<Bundle>,
+    /// What proves this node; not needed while a stored SVID holds.
+    pub evidence: Option<Arc<Evidence>>,
+}
+
+impl Starter {
+    /// The agent's SVID and bundle: the stored ones, or new ones, which are stored. Tries again
+    /// where that can help. Cancel-safe, but a join token may be spent.
+    ///
+    /// # Errors
+    /// The server refuses, nothing was reached for a minute, or the store fails.
+    pub async fn start(
+        &self,
+        data: &mut DataFile,
+        keys: &mut KeyStore,
+    ) -> Result<Attested, StartError> {
+        if let Some(stored) = self.stored(data, keys)? {
+            info!(spiffe_id = %stored.svid.spiffe_id(), "SVID loaded");
+            return Ok(stored);
+        }
+        let evidence = self.evidence.as_ref().ok_or(StartError::NoEvidence)?;
+        info!("SVID is not found. Starting node attestation");
+        let started = Instant::now();
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        loop {
+            let key = keys.generate(None)?;
+            let error = match self.attest(data, evidence, &key).await? {
+                Ok(attested) => {
+                    self.store(&attested, data)?;
+                    return Ok(attested);
+                }
+                Err(error) => error,
+            };
+            let wait = backoff.next(jitter());
+            if error.is_refusal() || started.elapsed() + wait > GIVE_UP_AFTER {
+                return Err(StartError::Attest(error));
+            }
+            warn!(
+                error = %chain(&error),
+                retry_interval = ?wait,
+                "Failed to retrieve attestation result"
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One attempt; the outer error is not of the attempt, so another one would not help.
+    async fn attest(
+        &self,
+        data: &DataFile,
+        evidence: &Evidence,
+        key: &PrivateKey,
+    ) -> Result<Result<Attested, AttestError>, StartError> {
+        let dialer = self.dialer(data)?;
+        Ok(attest(&dialer, &self.servers.trust_domain, evidence, key).await)
+    }
+
+    fn store(&self, attested: &Attested, data: &mut DataFile) -> Result<(), StartError> {
+        let authorities = attested.bundle.x509_authorities.iter();
+        data.store_bundle(authorities.map(|one| one.certificate.clone()).collect())?;
+        data.store_svid(attested.svid.chain().to_vec(), attested.reattestable)?;
+        info!(
+            spiffe_id = %attested.svid.spiffe_id(),
+            reattestable = attested.reattestable,
+            trust_domain_id = %self.servers.trust_domain.id_string(),
+            "Node attestation was successful"
+        );
+        Ok(())
+    }
+
+    /// The stored SVID, if it can still be used.
+    fn stored(&self, data: &DataFile, keys: &KeyStore) -> Result<Option<Attested>, StartError> {
+        let stored = data.data();
+        let Some(leaf) = stored.svid.first() else {
+            if !keys.is_empty() {
+                warn!("Keys recovered, but no SVID found. Generating new keypair");
+            }
+            return Ok(None);
+        };
+        let leaf = CertificateInfo::parse(leaf).map_err(StartError::StoredCertificate)?;
+        let Some(key) = keys.find(&leaf.public_key_der) else {
+            warn!("SVID recovered, but no SVID key found. Generating new keypair");
+            return Ok(None);
+        };
+        if self.is_expired(leaf.not_after) {
+            warn!(
+                expiry = leaf.not_after.as_secs(),
+                "SVID key recovered, but SVID is expired. Generating new keypair"
+            );
+            return Ok(None);
+        }
+        let bundle = stored_bundle(&self.servers.trust_domain, &stored.bundle)?;
+        if bundle.x509_authorities.is_empty() {
+            return Err(StartError::NoBundle);
+        }
+        Ok(usable(&stored.svid, key).map(|svid| Attested {
+            svid,
+            bundle,
+            reattestable: stored.reattestable,
+        }))
+    }
+
+    fn is_expired(&self, not_after: UnixTime) -> bool {
+        self.servers.clock.now().saturating_add(CLOCK_SKEW) >= not_after
+    }
+
+    /// Connects without an SVID. A stored bundle goes before the configured one: it is newer.
+    fn dialer(&self, data: &DataFile) -> Result<Dialer, StartError> {
+        let stored = stored_bundle(&self.servers.trust_domain, &data.data().bundle)?;
+        let bundle = match &self.bootstrap_bundle {
+            _ if !stored.x509_authorities.is_empty() => Some(stored),
+            configured => configured.clone(),
+        };
+        let mode = match bundle {
+            Some(bundle) => {
+                let material = TlsMaterial::new(None, [Arc::new(bundle)])?;
+                TlsMode::Verified(SharedTlsMaterial::new(material))
+            }
+            None => {
+                warn!("Insecure bootstrap enabled; skipping server certificate verification");
+                TlsMode::Insecure
+            }
+        };
+        Ok(Dialer::new(&self.servers, mode)?)
+    }
+}
+
+fn usable(chain: &[CertificateDer<'static>], key: PrivateKey) -> Option<X509Svid> {
+    match X509Svid::new(chain.to_vec(), key) {
+        Ok(svid) => Some(svid),
+        Err(error) => {
+            warn!(%error, "SVID recovered, but it is unusable. Generating new keypair");
+            None
+        }
+    }
+}
+
+fn stored_bundle(
+    trust_domain: &TrustDomain,
+    certificates: &[CertificateDer<'static>],
+) -> Result<Bundle, StartError> {
+    let authorities = certificates.iter().cloned().map(X509Authority::new);
+    Ok(Bundle {
+        x509_authorities: authorities
+            .collect::<Result<_, _>>()
+            .map_err(StartError::StoredCertificate)?,
+        ..Bundle::empty(trust_domain.clone())
+    })
+}
+
+/// Why an agent cannot come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no SVID, and nothing to attest with.
+    #[error("no stored SVID and no join token; give one with -joinToken or join_token")]
+    NoEvidence,
+    /// The node could not be attested.
+    #[error("node attestation failed")]
+    Attest(#[source] AttestError),
+    /// The store of the SVID and the bundle fails.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The store of the keys fails.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// A stored certificate cannot be read.
+    #[error("stored certificate is unusable")]
+    StoredCertificate(#[source] X509Error),
+    /// The TLS library refuses the bundle.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    /// There is an SVID but no bundle, so somebody changed the data.
+    #[error("SVID loaded but no bundle in cache")]
+    NoBundle,
+}

@@ -1,0 +1,335 @@
+//! The agent's own SVID: who holds it, when it is renewed, and what a server's refusal means for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use daemon::supervisor::{Shutdown, chain};
+use identity::bundle::Bundle;
+use identity::clock::UnixTime;
+use identity::lifetime::{rotate_at, rotate_at_for_availability};
+use identity::secret::PrivateKey;
+use identity::spiffe_id::SpiffeId;
+use identity::tls::{SharedTlsMaterial, TlsError, TlsMaterial};
+use identity::trust_domain::TrustDomain;
+use identity::x509::{X509Error, generate_csr};
+use identity::x509_svid::{SvidError, X509Svid};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracing::{debug, error, info, warn};
+
+use crate::attest::{AttestError, Attested, Evidence, attest};
+use crate::backoff::Backoff;
+use crate::cache::{issuer_key_ids, tainted_key_ids};
+use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
+use crate::jitter::jitter;
+use crate::storage::{DataFile, KeyStore, KeyStoreError};
+
+/// The longest sleep between two looks at the clock, which may be set.
+const MAX_SLEEP: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+
+/// The agent's SVID and bundle, in memory and on disk.
+pub struct OwnSvid {
+    trust_domain: TrustDomain,
+    material: SharedTlsMaterial,
+    data: Mutex<DataFile>,
+    held: Mutex<Held>,
+    availability_target: Option<Duration>,
+    is_tainted: AtomicBool,
+    must_reattest: AtomicBool,
+    wake: Notify,
+}
+
+struct Held {
+    svid: X509Svid,
+    reattestable: bool,
+    rotate_at: UnixTime,
+}
+
+impl OwnSvid {
+    /// Takes over what an agent came up with.
+    ///
+    /// # Errors
+    /// The TLS library refuses the key.
+    pub fn new(
+        trust_domain: TrustDomain,
+        attested: Attested,
+        data: DataFile,
+        availability_target: Option<Duration>,
+    ) -> Result<Self, TlsError> {
+        let bundle = Arc::new(attested.bundle);
+        let material = TlsMaterial::new(Some(attested.svid.clone()), [bundle])?;
+        let rotate_at = rotation_time(&attested.svid, availability_target);
+        Ok(Self {
+            trust_domain,
+            material: SharedTlsMaterial::new(material),
+            data: Mutex::new(data),
+            held: Mutex::new(Held {
+                svid: attested.svid,
+                reattestable: attested.reattestable,
+                rotate_at,
+            }),
+            availability_target,
+            is_tainted: AtomicBool::new(false),
+            must_reattest: AtomicBool::new(false),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What connections to the server are made with, always the latest.
+    pub fn material(&self) -> SharedTlsMaterial {
+        self.material.clone()
+    }
+
+    /// Who the agent is.
+    pub fn spiffe_id(&self) -> SpiffeId {
+        self.held.lock().svid.spiffe_id().clone()
+    }
+
+    /// Takes in the latest bundle of the own trust domain. An agent whose SVID depends on a tainted
+    /// authority renews it at once.
+    pub fn set_bundle(&self, bundle: &Bundle) {
+        let svid = self.held.lock().svid.clone();
+        let tainted = tainted_key_ids(bundle);
+        let depends = issuer_key_ids(svid.chain())
+            .iter()
+            .any(|id| tainted.contains(id));
+        if depends && !self.is_tainted.swap(true, Ordering::Relaxed) {
+            info!("Agent SVID is tainted by a root authority, forcing rotation");
+            self.wake.notify_one();
+        }
+        if self.bundle().is_some_and(|held| *held == *bundle) {
+            return;
+        }
+        self.set_material(TlsMaterial::new(Some(svid), [Arc::new(bundle.clone())]));
+        let authorities = bundle.x509_authorities.iter();
+        let authorities = authorities.map(|one| one.certificate.clone()).collect();
+        if let Err(error) = self.data.lock().store_bundle(authorities) {
+            error!(error = %chain(&error), "Could not store bundle");
+        }
+    }
+
+    /// Does what a server demanded with the refusal `cause`.
+    ///
+    /// # Errors
+    /// The agent has to end; its stored SVID is gone, so that the next start attests.
+    pub fn obey(&self, demand: Demand, cause: &CallError) -> Result<(), OwnSvidError> {
+        match demand {
+            Demand::ShutDown => {
+                let error = chain(cause);
+                warn!(error, "Agent is banned: removing SVID and shutting down");
+                self.forget();
+                Err(OwnSvidError::Banned)
+            }
+            Demand::Reattest => {
+                let error = chain(cause);
+                warn!(error, "Agent needs to re-attest; will attempt to re-attest");
+                if !self.held.lock().reattestable {
+                    self.give_up(&"attestation method is not re-attestable");
+                    return Err(OwnSvidError::MustReattest);
+                }
+                self.must_reattest.store(true, Ordering::Relaxed);
+                self.wake.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the stored SVID, so that the next start attests.
+    pub fn forget(&self) {
+        if let Err(error) = self.data.lock().delete_svid() {
+            error!(error = %chain(&error), "Failed to remove SVID");
+        }
+    }
+
+    fn give_up(&self, error: &dyn std::fmt::Display) {
+        error!(%error, "Agent failed re-attestation; removing SVID and shutting down");
+        self.forget();
+    }
+
+    fn replace(&self, svid: X509Svid, reattestable: bool) {
+        let stored = self
+            .data
+            .lock()
+            .store_svid(svid.chain().to_vec(), reattestable);
+        if let Err(error) = stored {
+            warn!(error = %chain(&error), "Could not store SVID");
+        }
+        self.set_material(TlsMaterial::new(Some(svid.clone()), self.bundle()));
+        *self.held.lock() = Held {
+            rotate_at: rotation_time(&svid, self.availability_target),
+            svid,
+            reattestable,
+        };
+        self.is_tainted.store(false, Ordering::Relaxed);
+        self.must_reattest.store(false, Ordering::Relaxed);
+    }
+
+    fn bundle(&self) -> Option<Arc<Bundle>> {
+        self.material.load().bundle(&self.trust_domain).cloned()
+    }
+
+    fn set_material(&self, material: Result<TlsMaterial, TlsError>) {
+        match material {
+            Ok(material) => self.material.replace(material),
+            Err(error) => error!(error = %chain(&error), "Could not use SVID for TLS"),
+        }
+    }
+
+    /// How long until the SVID is due; zero when it is.
+    fn due_in(&self, now: UnixTime) -> Duration {
+        if self.is_tainted.load(Ordering::Relaxed) || self.must_reattest.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.held.lock().rotate_at.saturating_duration_since(now)
+    }
+}
+
+fn rotation_time(svid: &X509Svid, availability_target: Option<Duration>) -> UnixTime {
+    let (not_before, not_after) = (svid.not_before(), svid.not_after());
+    match availability_target {
+        Some(target) => rotate_at_for_availability(not_before, not_after, target, jitter()),
+        None => rotate_at(not_before, not_after, jitter()),
+    }
+}
+
+/// Renews the agent's SVID for as long as the agent runs.
+pub struct Rotator {
+    /// What is renewed.
+    pub own: Arc<OwnSvid>,
+    /// Where new keys come from.
+    pub keys: KeyStore,
+    /// Asks for renewals, and connects anew after one.
+    pub client: ServerClient,
+    /// Where to attest again.
+    pub servers: Servers,
+    /// What to attest again with.
+    pub evidence: Option<Arc<Evidence>>,
+}
+
+impl Rotator {
+    /// Runs until `shutdown`.
+    ///
+    /// # Errors
+    /// The agent has no valid SVID any more and no way to one.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), OwnSvidError> {
+        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep(wait) => {}
+                () = self.own.wake.notified() => {}
+            }
+            wait = self.own.due_in(self.servers.clock.now()).min(MAX_SLEEP);
+            if !wait.is_zero() {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                renewed = self.renew() => match renewed {
+                    Ok(()) => backoff.reset(),
+                    Err(error) => {
+                        self.judge(error)?;
+                        wait = backoff.next(jitter());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), RenewError> {
+        let (current, reattestable) = {
+            let held = self.own.held.lock();
+            (held.svid.key().clone(), held.reattestable)
+        };
+        let key = self.keys.generate(Some(&current))?;
+        if reattestable || self.own.must_reattest.load(Ordering::Relaxed) {
+            self.attest_again(&key).await?;
+        } else {
+            debug!("Rotating agent SVID");
+            let csr = generate_csr(&key, None, &[]).map_err(RenewError::Csr)?;
+            let chain = self.client.renew_agent(csr).await?;
+            let svid = X509Svid::new(chain, key).map_err(RenewError::Svid)?;
+            info!(spiffe_id = %svid.spiffe_id(), "Successfully rotated agent SVID");
+            self.own.replace(svid, reattestable);
+        }
+        // The connection is tied to the SVID it was made with.
+        self.client.reconnect();
+        Ok(())
+    }
+
+    async fn attest_again(&self, key: &PrivateKey) -> Result<(), RenewError> {
+        let evidence = self.evidence.as_ref().ok_or(RenewError::NoEvidence)?;
+        debug!("Reattesting node");
+        let material = TlsMaterial::new(None, self.own.bundle())?;
+        let mode = TlsMode::Verified(SharedTlsMaterial::new(material));
+        let dialer = Dialer::new(&self.servers, mode)?;
+        let attested = attest(&dialer, &self.servers.trust_domain, evidence, key).await?;
+        info!(spiffe_id = %attested.svid.spiffe_id(), "Successfully reattested node");
+        self.own.replace(attested.svid, attested.reattestable);
+        self.own.set_bundle(&attested.bundle);
+        Ok(())
+    }
+
+    /// Whether the agent can go on after a failed renewal.
+    fn judge(&self, error: RenewError) -> Result<(), OwnSvidError> {
+        error!(error = %chain(&error), "Could not rotate agent SVID");
+        if self.own.must_reattest.load(Ordering::Relaxed) {
+            self.own.give_up(&chain(&error));
+            return Err(OwnSvidError::MustReattest);
+        }
+        if let RenewError::Call(cause) = &error
+            && let Some(demand) = cause.demand()
+        {
+            return self.own.obey(demand, cause);
+        }
+        let not_after = self.own.held.lock().svid.not_after();
+        if self.servers.clock.now() > not_after {
+            return Err(OwnSvidError::Expired(Box::new(error)));
+        }
+        Ok(())
+    }
+}
+
+/// Why the agent's SVID was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// The server was not reached, or refuses.
+    #[error("failed to renew agent")]
+    Call(#[from] CallError),
+    /// The node could not be attested again.
+    #[error("failed to re-attest")]
+    Attest(#[from] AttestError),
+    /// There is nothing to attest with.
+    #[error("no evidence to attest with")]
+    NoEvidence,
+    /// No key could be made or stored.
+    #[error("no key for the next SVID")]
+    Keys(#[from] KeyStoreError),
+    /// No certificate request could be made.
+    #[error("cannot make a certificate request")]
+    Csr(#[source] X509Error),
+    /// What the server sent is not an SVID for the key of this agent.
+    #[error("server sent an unusable SVID")]
+    Svid(#[source] SvidError),
+    /// The TLS library refuses the bundle.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnSvidError {
+    /// The server banned it.
+    #[error("agent is banned")]
+    Banned,
+    /// The server wants it to attest again, which it cannot do.
+    #[error("agent needs to re-attest, and the attestation method is not re-attestable")]
+    MustReattest,
+    /// Its SVID ended.
+    #[error("current SVID has already expired and rotation failed")]
+    Expired(#[source] Box<RenewError>),
+}
