@@ -26,5 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 mod jitter;
+pub mod jwt;
 pub mod storage;
 pub mod svid;
+pub mod sync;

@@ -1,0 +1,144 @@
+//! JWT-SVIDs of workloads: from the cache while half of their life is left, else from the server.
+
+mod cache;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::chain;
+use identity::bundle::Bundle;
+use identity::clock::Clock;
+use parking_lot::Mutex;
+use proto::convert::entry::AuthorizedEntry;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::Code;
+use tracing::{debug, warn};
+
+use crate::backoff::Backoff;
+use crate::client::{CALL_DEADLINE, CallError, ServerClient};
+use crate::jitter::jitter;
+
+pub use cache::{CachedToken, TokenCache, TokenKey};
+
+/// The time that the server has to renew a token while the cached one still holds: the workload
+/// waits for it, and would be served without.
+const CACHE_HIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The wait before the first retry of a call that may succeed then.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(8);
+
+/// Gives out JWT-SVIDs.
+pub struct JwtSvids {
+    client: ServerClient,
+    cache: Mutex<TokenCache>,
+    clock: Arc<dyn Clock>,
+}
+
+impl JwtSvids {
+    /// Gives out tokens of `client`, and keeps up to `max_tokens` of them.
+    pub fn new(client: ServerClient, clock: Arc<dyn Clock>, max_tokens: usize) -> Self {
+        Self {
+            client,
+            cache: Mutex::new(TokenCache::new(max_tokens)),
+            clock,
+        }
+    }
+
+    /// A token for `entry` and `audience` that has not ended.
+    ///
+    /// # Errors
+    /// The server gives none, and none is cached that still holds.
+    pub async fn fetch(
+        &self,
+        entry: &AuthorizedEntry,
+        audience: &[String],
+    ) -> Result<Arc<CachedToken>, CallError> {
+        let has_jti = entry
+            .additional_attributes
+            .as_ref()
+            .is_some_and(|attributes| attributes.jwt_svid_include_jti);
+        if has_jti {
+            // Such a token is good for one use.
+            return self.request(entry, audience, CALL_DEADLINE).await;
+        }
+        let key = TokenKey::new(&entry.spiffe_id, audience);
+        let now = self.clock.now();
+        let cached = self
+            .cache
+            .lock()
+            .get(&key)
+            .filter(|token| now < token.expires_at());
+        let deadline = match &cached {
+            Some(token) if now < token.refresh_at() => return Ok(Arc::clone(token)),
+            Some(_) => CACHE_HIT_DEADLINE,
+            None => CALL_DEADLINE,
+        };
+        match (self.request(entry, audience, deadline).await, cached) {
+            (Ok(token), _) => {
+                self.cache.lock().insert(key, Arc::clone(&token), now);
+                Ok(token)
+            }
+            (Err(error), Some(token)) if self.clock.now() < token.expires_at() => {
+                warn!(
+                    spiffe_id = %entry.spiffe_id,
+                    error = %chain(&error),
+                    "Unable to renew JWT; returning cached copy"
+                );
+                Ok(token)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Forgets the tokens that a tainted key of `bundle` signed.
+    pub fn drop_tainted(&self, bundle: &Bundle) {
+        let tainted = bundle.jwt_authorities.iter().filter(|key| key.tainted);
+        let tainted: Vec<&str> = tainted.map(|key| &*key.key_id).collect();
+        if !tainted.is_empty() {
+            self.cache.lock().drop_signed_by(&tainted);
+        }
+    }
+
+    /// How many tokens are cached.
+    pub fn count(&self) -> usize {
+        self.cache.lock().len()
+    }
+
+    /// Asks the server until it answers or `deadline` has passed.
+    async fn request(
+        &self,
+        entry: &AuthorizedEntry,
+        audience: &[String],
+        deadline: Duration,
+    ) -> Result<Arc<CachedToken>, CallError> {
+        let end = Instant::now() + deadline;
+        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let error = match self.client.new_jwt_svid(&entry.id, audience, left).await {
+                Ok(answer) => return Ok(Arc::new(CachedToken::new(answer))),
+                Err(error) => error,
+            };
+            if !is_retriable(&error) {
+                return Err(error);
+            }
+            debug!(error = %chain(&error), "Failed to fetch JWT SVID; retrying");
+            let pause = sleep(backoff.next(jitter()));
+            if timeout_at(end, pause).await.is_err() {
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn is_retriable(error: &CallError) -> bool {
+    !matches!(
+        error.code(),
+        Code::Unknown
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::InvalidArgument
+            | Code::Unimplemented
+    ) && !matches!(error, CallError::Malformed(_))
+}

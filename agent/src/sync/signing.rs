@@ -1,0 +1,232 @@
+//! Has the SVIDs of workloads signed: those that are missing, due, or outdated by an update.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::{Shutdown, chain};
+use identity::clock::{Clock, UnixTime};
+use identity::entry::EntryId;
+use identity::lifetime::{rotate_at, rotate_at_for_availability};
+use identity::secret::{KeyError, KeyType, PrivateKey};
+use identity::x509::{X509Error, generate_csr};
+use identity::x509_svid::X509Svid;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::backoff::Backoff;
+use crate::cache::{Cache, CachedSvid, Wanted};
+use crate::client::{CallError, ServerClient, SignedChain, SigningRequest};
+use crate::jitter::jitter;
+
+/// The most requests in one call; servers refuse more.
+const MAX_BATCH: usize = 500;
+
+/// The wait after a failure, and its bound.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// The longest sleep between two looks at the clock, which may be set.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+/// Has SVIDs signed for as long as the agent runs.
+pub struct Signer {
+    client: ServerClient,
+    cache: Arc<Cache>,
+    clock: Arc<dyn Clock>,
+    key_type: KeyType,
+    availability_target: Option<Duration>,
+    batch: BatchSize,
+    backoff: Backoff,
+}
+
+impl Signer {
+    /// A signer of SVIDs with keys of `key_type`.
+    pub fn new(
+        client: ServerClient,
+        cache: Arc<Cache>,
+        clock: Arc<dyn Clock>,
+        key_type: KeyType,
+        availability_target: Option<Duration>,
+    ) -> Self {
+        Self {
+            client,
+            cache,
+            clock,
+            key_type,
+            availability_target,
+            batch: BatchSize(MAX_BATCH),
+            backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
+        }
+    }
+
+    /// Runs until `shutdown`.
+    ///
+    /// # Errors
+    /// None at present: a failure is logged and tried again.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SigningError> {
+        let mut retry_in = None;
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = self.select(retry_in) => {}
+            }
+            let result = tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                result = self.sign_wanted() => result,
+            };
+            retry_in = self.handle(result);
+        }
+    }
+
+    /// Waits until an SVID may have to be signed. After a failure nobody can hasten the next try.
+    async fn select(&self, retry_in: Option<Duration>) {
+        if let Some(wait) = retry_in {
+            sleep(wait).await;
+            return;
+        }
+        let now = self.clock.now();
+        let next = self.cache.next_rotation();
+        let next = next.map_or(MAX_SLEEP, |next| next.saturating_duration_since(now));
+        tokio::select! {
+            () = self.cache.unsigned() => {}
+            // A whole second at least: the clock has no finer steps.
+            () = sleep(next.clamp(Duration::from_secs(1), MAX_SLEEP)) => {}
+        }
+    }
+
+    /// How long to wait after a round with this result; `None` is until something happens.
+    fn handle(&mut self, result: Result<(), SigningError>) -> Option<Duration> {
+        let Err(error) = result else {
+            self.backoff.reset();
+            return None;
+        };
+        error!(error = %chain(&error), "SVID sync failed");
+        Some(self.backoff.next(jitter()))
+    }
+
+    /// Has everything signed that is wanted now, in batches.
+    async fn sign_wanted(&mut self) -> Result<(), SigningError> {
+        let wanted = self.cache.wanted(self.clock.now());
+        let mut rest = wanted.as_slice();
+        while !rest.is_empty() {
+            let (batch, tail) = rest.split_at(self.batch.0.min(rest.len()));
+            let signed = match self.sign(batch).await {
+                Ok(signed) => signed,
+                Err(error) => {
+                    self.batch.shrink();
+                    return Err(error);
+                }
+            };
+            self.batch.grow();
+            self.cache.set_svids(signed);
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    async fn sign(&self, batch: &[Wanted]) -> Result<Vec<(EntryId, CachedSvid)>, SigningError> {
+        for wanted in batch {
+            let (entry_id, spiffe_id) = (&wanted.entry.id, &wanted.entry.spiffe_id);
+            match wanted.expires_at.map(UnixTime::as_secs) {
+                None => info!(%entry_id, %spiffe_id, "Creating X509-SVID"),
+                Some(expires_at) => info!(%entry_id, %spiffe_id, expires_at, "Renewing X509-SVID"),
+            }
+        }
+        let (keys, requests) = self.requests(batch.to_vec()).await?;
+        let chains = self.client.new_x509_svids(requests).await?;
+        let signed = batch.iter().zip(keys).zip(chains);
+        Ok(signed
+            .filter_map(|((wanted, key), chain)| {
+                let svid = self.accept(wanted, key, chain?)?;
+                Some((wanted.entry.id.clone(), svid))
+            })
+            .collect())
+    }
+
+    /// A new key and a certificate request for each. Making RSA keys takes a while, so it does not
+    /// happen where other tasks run.
+    async fn requests(
+        &self,
+        batch: Vec<Wanted>,
+    ) -> Result<(Vec<PrivateKey>, Vec<SigningRequest>), SigningError> {
+        let key_type = self.key_type;
+        let made = spawn_blocking(move || {
+            let made = batch.iter().map(|wanted| {
+                let key = PrivateKey::generate(key_type).map_err(SigningError::Key)?;
+                let spiffe_id = Some(&wanted.entry.spiffe_id);
+                let csr_der = generate_csr(&key, spiffe_id, &[]).map_err(SigningError::Csr)?;
+                let entry_id = wanted.entry.id.clone();
+                Ok((key, SigningRequest { entry_id, csr_der }))
+            });
+            made.collect::<Result<_, _>>()
+        });
+        made.await.map_err(SigningError::Stopped)?
+    }
+
+    fn accept(&self, wanted: &Wanted, key: PrivateKey, chain: SignedChain) -> Option<CachedSvid> {
+        let svid = match X509Svid::new(chain, key) {
+            Ok(svid) => svid,
+            Err(error) => {
+                warn!(entry = %wanted.entry.id, %error, "Server sent an unusable SVID");
+                return None;
+            }
+        };
+        let (not_before, not_after) = (svid.not_before(), svid.not_after());
+        let rotate_at = match self.availability_target {
+            Some(target) => rotate_at_for_availability(not_before, not_after, target, jitter()),
+            None => rotate_at(not_before, not_after, jitter()),
+        };
+        Some(CachedSvid::new(&svid, rotate_at, wanted.entry.revision))
+    }
+}
+
+/// How many requests go into one call: half as many after a failure, twice as many after a success.
+struct BatchSize(usize);
+
+impl BatchSize {
+    fn shrink(&mut self) {
+        self.0 = (self.0 / 2).max(1);
+    }
+
+    fn grow(&mut self) {
+        self.0 = (self.0 * 2).min(MAX_BATCH);
+    }
+}
+
+/// Why SVIDs were not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The server was not reached, or refuses.
+    #[error("failed to batch new X509 SVID(s)")]
+    Call(#[from] CallError),
+    /// No key could be made.
+    #[error("cannot generate a key")]
+    Key(#[source] KeyError),
+    /// No certificate request could be made.
+    #[error("cannot make a certificate request")]
+    Csr(#[source] X509Error),
+    /// The agent is stopping.
+    #[error("key generation was stopped")]
+    Stopped(#[source] JoinError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_shrink_to_one_and_grow_to_what_servers_take() {
+        let mut batch = BatchSize(MAX_BATCH);
+        batch.shrink();
+        assert_eq!(batch.0, 250);
+        for _ in 0..20 {
+            batch.shrink();
+        }
+        assert_eq!(batch.0, 1);
+        for _ in 0..20 {
+            batch.grow();
+        }
+        assert_eq!(batch.0, MAX_BATCH);
+    }
+}
