@@ -18,6 +18,7 @@
 //! - [`health`]: whether all of this works.
 //! - [`app`]: puts the parts together.
 
+pub mod app;
 pub mod attest;
 pub mod attestor;
 mod backoff;

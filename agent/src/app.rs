@@ -1,0 +1,235 @@
+//! Puts the agent together and runs it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon::health::{Check, Checks};
+use daemon::supervisor::{Shutdown, Supervisor, chain};
+use identity::bundle::Bundle;
+use identity::clock::{Clock, SystemClock};
+use identity::secret::SecretBytes;
+use tracing::{info, warn};
+
+use crate::attest::{Evidence, Starter};
+use crate::attestor::{Unix, WorkloadAttestor};
+use crate::cache::Cache;
+use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
+use crate::config::{Bootstrap, BundleFormat, Config};
+use crate::health::{self, HealthService};
+use crate::jwt::JwtSvids;
+use crate::storage::{DataFile, KeyStore};
+use crate::svid::{OwnSvid, Rotator};
+use crate::sync::{Parts, Signer, Synchronizer};
+use crate::workload_api;
+
+/// How long tasks may take to stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// The version that the server is told.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// It cannot come up, or cannot go on.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    run_until(config, Arc::new(SystemClock), Shutdown::new()).await
+}
+
+/// As [`run`], with another clock and another one who may stop it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    info!(data_dir = %config.data_dir.display(), version = VERSION, "Starting agent");
+    let checks = Checks::new();
+    let check = checks.register("agent");
+    let mut supervisor = Supervisor::stopped_by(shutdown);
+    // Liveness is told while the agent still attests.
+    if let Some(options) = config.health_checks.clone() {
+        let endpoint = daemon::health::bind(options).await?;
+        supervisor.start("health checks", |shutdown| endpoint.serve(checks, shutdown));
+    }
+    supervisor.start("agent", |shutdown| live(config, clock, check, shutdown));
+    Ok(supervisor
+        .run(SHUTDOWN_GRACE + Duration::from_secs(1))
+        .await?)
+}
+
+/// The agent's life: comes up, then serves until `shutdown`.
+async fn live(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    check: Check,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let parts = tokio::select! {
+        () = shutdown.requested() => return Ok(()),
+        parts = Running::start(config, clock) => parts?,
+    };
+    parts.serve(check, shutdown).await
+}
+
+/// An agent that has an SVID, entries and bundles.
+struct Running {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    client: ServerClient,
+    cache: Arc<Cache>,
+    jwt_svids: Arc<JwtSvids>,
+    rotator: Rotator,
+    synchronizer: Synchronizer,
+}
+
+impl Running {
+    async fn start(mut config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        daemon::process::make_data_dir(&config.data_dir)?;
+        let servers = servers(&config, Arc::clone(&clock));
+        let evidence = config.join_token.take().map(|token| {
+            let token = SecretBytes::from(token.expose().as_bytes());
+            Arc::new(Evidence::JoinToken(token))
+        });
+        let mut keys = KeyStore::open(&config.data_dir)?;
+        let mut data = DataFile::open(&config.data_dir)?;
+        let starter = Starter {
+            servers: servers.clone(),
+            bootstrap_bundle: bootstrap_bundle(&config).await?,
+            evidence: evidence.clone(),
+        };
+        let attested = starter.start(&mut data, &mut keys).await?;
+        let trust_domain = config.trust_domain.clone();
+        let target = config.availability_target;
+        let own = Arc::new(OwnSvid::new(trust_domain.clone(), attested, data, target)?);
+        let dialer = Dialer::new(&servers, TlsMode::Verified(own.material()))?;
+        let client = ServerClient::new(dialer, trust_domain.clone());
+        let cache = Arc::new(Cache::new(
+            trust_domain.clone(),
+            config.x509_svid_cache_max_size,
+        ));
+        let jwt_svids = Arc::new(JwtSvids::new(
+            client.clone(),
+            Arc::clone(&clock),
+            config.jwt_svid_cache_max_size,
+        ));
+        if let Err(error) = client.post_status(VERSION).await {
+            // Older servers do not want to know.
+            warn!(error = %chain(&error), agent_version = VERSION, "Failed to post agent status");
+        }
+        let mut synchronizer = Synchronizer::new(Parts {
+            client: client.clone(),
+            cache: Arc::clone(&cache),
+            jwt_svids: Arc::clone(&jwt_svids),
+            own: Arc::clone(&own),
+            trust_domain,
+            interval: config.sync_interval,
+        });
+        let first = synchronizer.first().await;
+        first.context("failed to sync with SPIRE Server")?;
+        let rotator = Rotator {
+            own,
+            keys,
+            client: client.clone(),
+            servers,
+            evidence,
+        };
+        Ok(Self {
+            config,
+            clock,
+            client,
+            cache,
+            jwt_svids,
+            rotator,
+            synchronizer,
+        })
+    }
+
+    async fn serve(self, check: Check, shutdown: Shutdown) -> anyhow::Result<()> {
+        let signer = Signer::new(
+            self.client,
+            Arc::clone(&self.cache),
+            Arc::clone(&self.clock),
+            self.config.workload_x509_svid_key_type,
+            self.config.availability_target,
+        );
+        let socket_path = self.config.socket_path;
+        let listener = workload_api::bind(&socket_path).await?;
+        let unix = self.config.unix;
+        let unix = Unix::new(unix.discover_workload_path, unix.workload_size_limit);
+        let shared = Arc::new(workload_api::Shared {
+            trust_domain: self.config.trust_domain,
+            attestor: WorkloadAttestor::new(Some(unix)),
+            cache: self.cache,
+            jwt_svids: self.jwt_svids,
+            clock: self.clock,
+            allow_unauthenticated_verifiers: self.config.allow_unauthenticated_verifiers,
+            allowed_foreign_jwt_claims: self.config.allowed_foreign_jwt_claims,
+        });
+        let health = HealthService::new(socket_path.clone());
+        let mut supervisor = Supervisor::stopped_by(shutdown);
+        supervisor.start("agent SVID", |shutdown| self.rotator.run(shutdown));
+        supervisor.start("sync", |shutdown| self.synchronizer.run(shutdown));
+        supervisor.start("signing", |shutdown| signer.run(shutdown));
+        supervisor.start("workload API", |shutdown| {
+            workload_api::serve(shared, health, listener, shutdown)
+        });
+        supervisor.start("health", |shutdown| {
+            follow_health(check, socket_path, shutdown)
+        });
+        Ok(supervisor.run(SHUTDOWN_GRACE).await?)
+    }
+}
+
+async fn follow_health(
+    check: Check,
+    socket_path: std::path::PathBuf,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let probe = || {
+        let socket_path = socket_path.clone();
+        async move {
+            health::check(&socket_path)
+                .await
+                .map_err(|error| chain(&error))
+        }
+    };
+    check.follow(probe, shutdown).await;
+    Ok(())
+}
+
+fn servers(config: &Config, clock: Arc<dyn Clock>) -> Servers {
+    let addresses = config.server_addresses.iter();
+    Servers {
+        addresses: addresses
+            .map(|(host, port)| ServerAddress {
+                host: host.clone(),
+                port: *port,
+            })
+            .collect(),
+        trust_domain: config.trust_domain.clone(),
+        clock,
+    }
+}
+
+async fn bootstrap_bundle(config: &Config) -> anyhow::Result<Option<Bundle>> {
+    let Bootstrap::BundleFile { path, format } = &config.bootstrap else {
+        return Ok(None);
+    };
+    let bundle = read_bundle(config, path, *format).await;
+    bundle
+        .map(Some)
+        .with_context(|| format!("trust bundle {}", path.display()))
+}
+
+async fn read_bundle(config: &Config, path: &Path, format: BundleFormat) -> anyhow::Result<Bundle> {
+    let bytes = tokio::fs::read(path).await?;
+    Ok(match format {
+        BundleFormat::Pem => Bundle::from_pem(&config.trust_domain, &bytes)?,
+        BundleFormat::Spiffe => Bundle::from_spiffe_jwks(&config.trust_domain, &bytes)?,
+    })
+}
