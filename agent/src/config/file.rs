@@ -33,7 +33,7 @@ impl File {
     /// Takes a document apart.
     ///
     /// # Errors
-    /// When a value has the wrong type, or the log settings are wrong.
+    /// When a key is unknown, a value has the wrong type, or the log settings are wrong.
     pub(super) fn take(mut document: Object, arguments: &LoadArgs) -> anyhow::Result<Self> {
         let mut findings = Findings::new();
         let health_checks = take_health_checks(&mut document, &mut findings)?;
@@ -70,6 +70,7 @@ impl File {
             findings,
         };
         file.findings.finish("agent", &agent);
+        file.findings = file.findings.without_unknown()?;
         Ok(file)
     }
 }

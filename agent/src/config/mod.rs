@@ -115,4 +115,6 @@ pub fn load(arguments: &LoadArgs) -> anyhow::Result<Config> {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

@@ -101,19 +101,29 @@ impl Findings {
             .extend(unknown.map(|key| key_at(section, &key.name, key.line)));
     }
 
+    /// Itself, if no key is unknown: a misspelt key should be told before what it leaves unset.
+    ///
+    /// # Errors
+    /// All unknown keys.
+    pub fn without_unknown(self) -> Result<Self, Refused> {
+        match self.unknown.is_empty() {
+            true => Ok(self),
+            false => Err(Refused::Unknown { keys: self.unknown }),
+        }
+    }
+
     /// The explanations, if nothing was refused.
     ///
     /// # Errors
     /// All unknown keys, or else all that are not supported yet.
     pub fn into_explanations(self) -> Result<Vec<String>, Refused> {
-        if !self.unknown.is_empty() {
-            return Err(Refused::Unknown { keys: self.unknown });
+        let found = self.without_unknown()?;
+        match found.unsupported.is_empty() {
+            true => Ok(found.explanations),
+            false => Err(Refused::NotSupportedYet {
+                keys: found.unsupported,
+            }),
         }
-        if !self.unsupported.is_empty() {
-            let keys = self.unsupported;
-            return Err(Refused::NotSupportedYet { keys });
-        }
-        Ok(self.explanations)
     }
 }
 

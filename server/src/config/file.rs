@@ -41,7 +41,7 @@ impl File {
     /// Takes a document apart.
     ///
     /// # Errors
-    /// When a value has the wrong type, or the log settings are wrong.
+    /// When a key is unknown, a value has the wrong type, or the log settings are wrong.
     pub(super) fn take(mut document: Object, arguments: &LoadArgs) -> anyhow::Result<Self> {
         let mut findings = Findings::new();
         let health_checks = take_health_checks(&mut document, &mut findings)?;
@@ -84,6 +84,7 @@ impl File {
             findings,
         };
         file.findings.finish("server", &server);
+        file.findings = file.findings.without_unknown()?;
         Ok(file)
     }
 }
