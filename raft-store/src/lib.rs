@@ -7,8 +7,14 @@
 mod change;
 mod codec;
 mod command;
+mod feed;
+mod peer;
+mod raft;
 mod record;
+mod seal;
 mod state;
+mod storage;
+mod store;
 
 pub use crate::change::{Change, ChangeKind};
 pub use crate::codec::DecodeError;
@@ -23,8 +29,16 @@ pub use crate::command::{
     SetFederatedBundle, SetSetting, SetSettingOutcome, UpdateBundleOutcome, UpdateEntries,
     UpdateEntryOutcome, UpdateFederatedBundle,
 };
+pub use crate::feed::{Changes, Compacted};
+pub use crate::peer::{NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError};
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, JoinTokenHash, Revision,
     Sealed, Sequence,
 };
-pub use crate::state::{State, StateHash};
+pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError};
+pub use crate::state::{LoadError, State, StateHash};
+pub use crate::storage::StorageError;
+pub use crate::store::{
+    CloseError, Driver, Limits, OpenError, Options, Proposal, ProposeError, ReadError, Status,
+    StoppedError, Store,
+};

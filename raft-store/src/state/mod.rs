@@ -24,8 +24,8 @@ use identity::entry::{EntryId, RegistrationEntry};
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 
-pub(crate) use self::apply::Applied;
-pub(crate) use self::load::{LoadError, Loader};
+pub use self::load::LoadError;
+pub(crate) use self::load::Loader;
 pub(crate) use self::requests::RequestRecord;
 pub use self::rows::StateHash;
 pub(crate) use self::rows::{RowKey, RowWrite, TableId};

@@ -1,0 +1,157 @@
+//! The change feed: the latest changes, in a ring, for any number of followers.
+//!
+//! A follower that fell behind the ring is told so and reloads; nobody is waited for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::change::Change;
+use crate::record::Revision;
+
+/// The ring, filled by apply.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    ring: Mutex<Ring>,
+    newest: watch::Sender<Revision>,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    /// Changes up to this revision are not in the ring.
+    floor: Revision,
+}
+
+impl Feed {
+    /// An empty feed that knows nothing of what happened until `revision`.
+    pub(crate) fn new(revision: Revision, capacity: usize) -> Self {
+        let ring = Ring {
+            changes: VecDeque::new(),
+            floor: revision,
+        };
+        Self {
+            ring: Mutex::new(ring),
+            newest: watch::Sender::new(revision),
+            capacity,
+        }
+    }
+
+    /// Adds changes, whose revisions rise up to `revision`.
+    pub(crate) fn publish(
+        &self,
+        changes: impl IntoIterator<Item = Arc<Change>>,
+        revision: Revision,
+    ) {
+        let mut ring = self.ring.lock();
+        ring.changes.extend(changes);
+        while ring.changes.len() > self.capacity {
+            let Some(dropped) = ring.changes.pop_front() else {
+                break;
+            };
+            ring.floor = dropped.revision;
+            // A revision is in the ring as a whole or not at all.
+            while ring
+                .changes
+                .front()
+                .is_some_and(|next| next.revision == dropped.revision)
+            {
+                ring.changes.pop_front();
+            }
+        }
+        drop(ring);
+        self.newest.send_if_modified(|newest| {
+            let is_newer = revision > *newest;
+            *newest = revision.max(*newest);
+            is_newer
+        });
+    }
+
+    /// Forgets everything: the state was replaced by another at `revision`.
+    pub(crate) fn reset(&self, revision: Revision) {
+        let mut ring = self.ring.lock();
+        ring.changes.clear();
+        ring.floor = revision;
+        drop(ring);
+        self.newest.send_replace(revision);
+    }
+
+    fn after(&self, revision: Revision) -> Result<Vec<Arc<Change>>, Compacted> {
+        let ring = self.ring.lock();
+        if revision < ring.floor {
+            return Err(Compacted { oldest: ring.floor });
+        }
+        let start = ring
+            .changes
+            .partition_point(|change| change.revision <= revision);
+        let end = (start + MAX_BATCH).min(ring.changes.len());
+        let last = ring
+            .changes
+            .range(start..end)
+            .last()
+            .map(|change| change.revision);
+        Ok(ring
+            .changes
+            .range(start..)
+            .take_while(|change| Some(change.revision) <= last)
+            .cloned()
+            .collect())
+    }
+}
+
+/// What a follower asked for is no longer in the ring: it must read the state and go on from there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("changes up to revision {oldest} are no longer held")]
+pub struct Compacted {
+    /// The oldest revision from which a follower can go on.
+    pub oldest: Revision,
+}
+
+/// The changes after a revision, as they come.
+#[derive(Debug)]
+pub struct Changes {
+    feed: Arc<Feed>,
+    newest: watch::Receiver<Revision>,
+    seen: Revision,
+}
+
+impl Changes {
+    pub(crate) fn new(feed: Arc<Feed>, seen: Revision) -> Self {
+        let newest = feed.newest.subscribe();
+        Self { feed, newest, seen }
+    }
+
+    /// The revision up to which changes were handed out.
+    #[must_use]
+    pub const fn seen(&self) -> Revision {
+        self.seen
+    }
+
+    /// Waits for changes and hands them out, all of a revision together. Cancel-safe. Some
+    /// revisions change nothing that is told, so numbers may be left out.
+    ///
+    /// # Errors
+    /// This follower is too far behind; after reading the state at some revision it starts anew.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Compacted> {
+        loop {
+            self.newest.mark_unchanged();
+            let newest = *self.newest.borrow();
+            let changes = self.feed.after(self.seen)?;
+            if let Some(last) = changes.last() {
+                self.seen = last.revision;
+                return Ok(changes);
+            }
+            if self.newest.changed().await.is_err() {
+                // The feed lives as long as this handle, so its sender does, too.
+                std::future::pending::<()>().await;
+            }
+            self.seen = self.seen.max(newest);
+        }
+    }
+}
+
+/// Changes handed out at once, but for the rest of a revision.
+const MAX_BATCH: usize = 1024;

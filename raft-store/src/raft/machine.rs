@@ -1,0 +1,359 @@
+//! The state machine as the library wants it: applies entries to the read model and to the state
+//! database, builds snapshots and installs them.
+//!
+//! Must hold: rows and position of a command reach the database in one batch, and the read model
+//! shows a command before its proposer is answered.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, TryStreamExt as _};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+
+use super::convert::{
+    log_id, log_id_from_bytes, position, position_bytes, stored_membership, stored_membership_from,
+};
+use super::{LogId, Response, StoredMembership, Types};
+use crate::change::Change;
+use crate::codec::{DecodeError, Frame, decode_envelope, wire};
+use crate::feed::Feed;
+use crate::state::{RowWrite, State};
+use crate::storage::data_dir::{DataDir, remove_dir};
+use crate::storage::snapshot::Snapshot;
+use crate::storage::state_db::StateDb;
+use crate::storage::{Memory, StorageError, crash};
+
+/// What readers see: the state and its changes.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) state: RwLock<State>,
+    pub(crate) feed: Arc<Feed>,
+}
+
+/// Applies what was committed.
+pub(super) struct Machine {
+    dir: Arc<DataDir>,
+    memory: Memory,
+    cluster_id: Vec<u8>,
+    model: Arc<Model>,
+    db: Arc<StateDb>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    snapshot: Arc<Mutex<Option<Snapshot>>>,
+}
+
+impl Machine {
+    /// Opens the state, or makes an empty one. The answer's second part is the read model.
+    pub(super) fn open(
+        dir: Arc<DataDir>,
+        memory: Memory,
+        cluster_id: Vec<u8>,
+        feed_capacity: usize,
+    ) -> Result<(Self, Arc<Model>), StorageError> {
+        let path = match dir.current_state()? {
+            Some(path) => path,
+            None => dir.next_state()?,
+        };
+        let db = StateDb::open(&path, &memory)?;
+        dir.switch_state(&path)?;
+        let (state, position) = db.load()?;
+        let (applied, membership) = read_position(position.as_deref())?;
+        let feed = Arc::new(Feed::new(state.revision(), feed_capacity));
+        let model = Arc::new(Model {
+            state: RwLock::new(state),
+            feed,
+        });
+        let snapshot = Snapshot::newest(&dir.snapshots())?;
+        let machine = Self {
+            dir,
+            memory,
+            cluster_id,
+            model: Arc::clone(&model),
+            db: Arc::new(db),
+            applied,
+            membership,
+            snapshot: Arc::new(Mutex::new(snapshot)),
+        };
+        Ok((machine, model))
+    }
+
+    pub(super) const fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    pub(super) fn voter_count(&self) -> usize {
+        self.membership.voter_ids().count()
+    }
+
+    /// The last entry that the newest snapshot holds.
+    pub(super) fn snapshot_end(&self) -> Option<LogId> {
+        let snapshot = self.snapshot.lock();
+        snapshot.as_ref()?.manifest.last_applied.map(log_id)
+    }
+
+    /// Makes the state durable, so that the next start has less of the log to apply again.
+    pub(super) fn flush(&self) -> BoxFuture<'static, io::Result<()>> {
+        let db = Arc::clone(&self.db);
+        Box::pin(run_blocking(move || db.flush()))
+    }
+
+    /// Applies entries that were committed together: one lock, one batch.
+    fn apply_group(&mut self, group: Vec<EntryResponder<Types>>) -> io::Result<()> {
+        let mut effects = Effects::default();
+        let mut responses = Vec::with_capacity(group.len());
+        {
+            let mut state = self.model.state.write();
+            for (entry, responder) in group {
+                let outcome = match &entry.payload {
+                    EntryPayload::Blank => None,
+                    EntryPayload::Normal(command) => {
+                        // Unknown to this program: stop, for a member that skips it differs.
+                        let envelope = decode_envelope(&command.0).map_err(io::Error::other)?;
+                        let applied = state.apply(&envelope);
+                        effects.rows.extend(applied.rows);
+                        effects.changes.extend(applied.changes);
+                        Some(applied.outcome)
+                    }
+                    EntryPayload::Membership(change) => {
+                        let at = Some(entry.log_id);
+                        self.membership = StoredMembership::new(at, change.clone());
+                        None
+                    }
+                };
+                self.applied = Some(entry.log_id);
+                let revision = state.revision();
+                if let Some(responder) = responder {
+                    responses.push((responder, Response { outcome, revision }));
+                }
+            }
+            effects.position = self.position_bytes(&state);
+            effects.revision = state.revision();
+        }
+        crash::point("apply.before_write");
+        self.db.write(effects.rows, &effects.position)?;
+        crash::point("apply.after_write");
+        self.model.feed.publish(effects.changes, effects.revision);
+        for (responder, response) in responses {
+            responder.send(response);
+        }
+        Ok(())
+    }
+
+    fn position_bytes(&self, state: &State) -> Vec<u8> {
+        let (revision, sequence, hash) = state.position();
+        let position = wire::Position {
+            revision: revision.as_u64(),
+            sequence: sequence.as_u64(),
+            state_hash: hash.as_bytes().to_vec(),
+            applied: position_bytes(self.applied.as_ref()),
+            membership: stored_membership(&self.membership).encode_to_vec(),
+        };
+        position.encode_to_vec()
+    }
+
+    /// A checkpoint of this very moment, on its way to be a snapshot.
+    async fn checkpoint(&self) -> io::Result<Checkpoint> {
+        let index = self.applied.map_or(0, |applied| applied.index());
+        let path = self.dir.snapshots().join(format!("{index:020}.tmp"));
+        let (revision, _, hash) = self.model.state.read().position();
+        let manifest = wire::SnapshotManifest {
+            format_version: Frame::FORMAT,
+            cluster_id: self.cluster_id.clone(),
+            last_applied: self.applied.as_ref().map(position),
+            membership: Some(stored_membership(&self.membership)),
+            revision: revision.as_u64(),
+            state_hash: hash.as_bytes().to_vec(),
+            files: Vec::new(),
+        };
+        let db = Arc::clone(&self.db);
+        let target = path.clone();
+        run_blocking(move || {
+            remove_dir(&target)?;
+            crash::point("snapshot.before_checkpoint");
+            db.checkpoint(&target)?;
+            crash::point("snapshot.after_checkpoint");
+            Ok(())
+        })
+        .await?;
+        Ok(Checkpoint { path, manifest })
+    }
+
+    /// Replaces the state by a snapshot's, verified. After a crash there is the old one or the new.
+    async fn install(&mut self, snapshot: Snapshot) -> io::Result<()> {
+        let dir = Arc::clone(&self.dir);
+        let memory = self.memory.clone();
+        let source = snapshot.clone();
+        let (db, state) = run_blocking(move || {
+            source.verify()?;
+            crash::point("install.before_unpack");
+            let path = dir.next_state()?;
+            source.unpack(&path)?;
+            crash::point("install.after_unpack");
+            let db = StateDb::open(&path, &memory)?;
+            let (state, _) = db.load()?;
+            if state.state_hash().as_bytes().as_slice() != source.manifest.state_hash {
+                return Err(StorageError::Corrupt {
+                    what: format!("snapshot {}", source.path.display()),
+                });
+            }
+            db.flush()?;
+            crash::point("install.before_switch");
+            dir.switch_state(&path)?;
+            Ok((db, state))
+        })
+        .await?;
+        let manifest = &snapshot.manifest;
+        self.applied = manifest.last_applied.map(log_id);
+        let membership = manifest.membership.clone().unwrap_or_default();
+        self.membership = stored_membership_from(membership).map_err(io::Error::other)?;
+        self.db = Arc::new(db);
+        let revision = state.revision();
+        *self.model.state.write() = state;
+        self.model.feed.reset(revision);
+        self.dir.remove_old_states()?;
+        self.keep(snapshot)?;
+        crash::point("install.done");
+        Ok(())
+    }
+
+    /// Makes an installed snapshot the current one.
+    fn keep(&self, snapshot: Snapshot) -> Result<(), StorageError> {
+        let snapshots = self.dir.snapshots();
+        let is_in_place =
+            snapshot.path.parent() == Some(&snapshots) && snapshot.path.extension().is_none();
+        let snapshot = if is_in_place {
+            snapshot
+        } else {
+            Snapshot::publish(&snapshot.path, snapshot.manifest, &snapshots)?
+        };
+        *self.snapshot.lock() = Some(snapshot);
+        Snapshot::remove_old(&snapshots)
+    }
+}
+
+#[derive(Default)]
+struct Effects {
+    rows: Vec<RowWrite>,
+    changes: Vec<Arc<Change>>,
+    position: Vec<u8>,
+    revision: crate::record::Revision,
+}
+
+fn read_position(bytes: Option<&[u8]>) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+    let read = |bytes: &[u8]| -> Result<_, DecodeError> {
+        let position = wire::Position::decode(bytes).map_err(DecodeError::Malformed)?;
+        let applied = log_id_from_bytes(&position.applied)?;
+        let membership = wire::Membership::decode(position.membership.as_slice())
+            .map_err(DecodeError::Malformed)?;
+        Ok((applied, stored_membership_from(membership)?))
+    };
+    match bytes {
+        None => Ok((None, StoredMembership::default())),
+        Some(bytes) => read(bytes).map_err(StorageError::unreadable("the state's position")),
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> io::Result<T> {
+    let result = tokio::task::spawn_blocking(work).await;
+    Ok(result.map_err(io::Error::other)??)
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = Snapshot;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut group = Vec::new();
+        while let Some(entry) = entries.try_next().await? {
+            group.push(entry);
+            if group.len() == MAX_GROUP {
+                self.apply_group(std::mem::take(&mut group))?;
+            }
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.apply_group(group)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            checkpoint: Some(self.checkpoint().await),
+            snapshots: self.dir.snapshots(),
+            newest: Arc::clone(&self.snapshot),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMetaOf<Types>,
+        snapshot: Snapshot,
+    ) -> io::Result<()> {
+        self.install(snapshot).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Snapshot>>> {
+        let snapshot = self.snapshot.lock().clone();
+        snapshot.map(described).transpose()
+    }
+}
+
+/// Makes a snapshot of a checkpoint while apply goes on.
+pub(super) struct Builder {
+    /// Taken once.
+    checkpoint: Option<io::Result<Checkpoint>>,
+    snapshots: PathBuf,
+    newest: Arc<Mutex<Option<Snapshot>>>,
+}
+
+struct Checkpoint {
+    path: PathBuf,
+    manifest: wire::SnapshotManifest,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Snapshot;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Snapshot>> {
+        let used = || io::Error::other("a snapshot builder builds once");
+        let checkpoint = self.checkpoint.take().ok_or_else(used)??;
+        let snapshots = self.snapshots.clone();
+        let snapshot = run_blocking(move || {
+            let snapshot = Snapshot::seal(&checkpoint.path, checkpoint.manifest, &snapshots)?;
+            Snapshot::remove_old(&snapshots)?;
+            Ok(snapshot)
+        })
+        .await?;
+        *self.newest.lock() = Some(snapshot.clone());
+        described(snapshot)
+    }
+}
+
+/// A snapshot with what the library wants to know about it.
+pub(super) fn described(snapshot: Snapshot) -> io::Result<SnapshotOf<Types, Snapshot>> {
+    let manifest = &snapshot.manifest;
+    let membership = manifest.membership.clone().unwrap_or_default();
+    let meta = SnapshotMetaOf::<Types> {
+        last_log_id: manifest.last_applied.map(log_id),
+        last_membership: stored_membership_from(membership).map_err(io::Error::other)?,
+    };
+    Ok(SnapshotOf::<Types, Snapshot> { meta, snapshot })
+}
+
+/// Commands applied under one lock at most: readers wait for no more than these.
+const MAX_GROUP: usize = 256;

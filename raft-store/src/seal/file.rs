@@ -1,0 +1,158 @@
+//! The seal provider that keeps its key in a file: 32 random bytes, for the owner only.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use identity::secret::SecretBytes;
+
+use super::{SealProvider, SealProviderError};
+
+/// Key-encryption key in a file. Nothing is read or written before the store needs it.
+#[derive(Clone, Debug)]
+pub struct FileSeal {
+    path: PathBuf,
+}
+
+impl FileSeal {
+    /// The key at `path`. The store makes it at its first start; later a missing key is an error.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> SealProviderError {
+        let location = self.location();
+        move |source| SealProviderError::Io {
+            doing,
+            location,
+            source,
+        }
+    }
+
+    fn unusable(&self, problem: &'static str) -> SealProviderError {
+        SealProviderError::Unusable {
+            location: self.location(),
+            problem,
+        }
+    }
+
+    fn read(&self) -> Result<SecretBytes, SealProviderError> {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let location = self.location();
+                return Err(SealProviderError::Missing { location });
+            }
+            Err(error) => return Err(self.io("read")(error)),
+        };
+        if metadata.mode() & 0o077 != 0 {
+            return Err(self.unusable("others may read it; its mode must be 0600"));
+        }
+        let key = SecretBytes::new(fs::read(&self.path).map_err(self.io("read"))?);
+        if key.expose().len() != KEY_LEN_BYTES {
+            return Err(self.unusable("it is not 32 bytes long"));
+        }
+        Ok(key)
+    }
+
+    fn write(&self, key: &SecretBytes) -> std::io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(key.expose())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl SealProvider for FileSeal {
+    fn create(&self) -> Result<(), SealProviderError> {
+        match self.read() {
+            Err(SealProviderError::Missing { .. }) => {}
+            other => return other.map(|_| ()),
+        }
+        let mut key = vec![0; KEY_LEN_BYTES];
+        aws_lc_rs::rand::fill(&mut key)
+            .ok()
+            .ok_or_else(|| self.unusable("the random source failed"))?;
+        self.write(&SecretBytes::new(key)).map_err(self.io("write"))
+    }
+
+    fn wrap(&self, context: &[u8], key: &SecretBytes) -> Result<Vec<u8>, SealProviderError> {
+        let kek = self.read()?;
+        let failed = || self.unusable("encryption failed");
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).ok().ok_or_else(failed)?;
+        let mut sealed = key.expose().to_vec();
+        let cipher = cipher(&kek).ok_or_else(failed)?;
+        cipher
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context),
+                &mut sealed,
+            )
+            .ok()
+            .ok_or_else(failed)?;
+        let mut wrapped = vec![FORMAT];
+        wrapped.extend_from_slice(&check_value(&kek));
+        wrapped.extend_from_slice(&nonce);
+        wrapped.extend_from_slice(&sealed);
+        Ok(wrapped)
+    }
+
+    fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<SecretBytes, SealProviderError> {
+        let kek = self.read()?;
+        let rest = wrapped.strip_prefix(&[FORMAT]);
+        let parts = rest
+            .and_then(|rest| rest.split_first_chunk::<CHECK_LEN_BYTES>())
+            .and_then(|(check, rest)| Some((check, rest.split_first_chunk::<NONCE_LEN>()?)));
+        let (check, (nonce, sealed)) = parts.ok_or(SealProviderError::Damaged)?;
+        if *check != check_value(&kek) {
+            let location = self.location();
+            return Err(SealProviderError::Wrong { location });
+        }
+        let cipher = cipher(&kek).ok_or_else(|| self.unusable("the cipher refused it"))?;
+        let mut bytes = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = cipher.open_in_place(nonce, Aad::from(context), &mut bytes);
+        let opened = opened.ok().ok_or(SealProviderError::Damaged)?;
+        Ok(SecretBytes::new(opened.to_vec()))
+    }
+}
+
+fn cipher(key: &SecretBytes) -> Option<LessSafeKey> {
+    let unbound = UnboundKey::new(&AES_256_GCM, key.expose()).ok()?;
+    Some(LessSafeKey::new(unbound))
+}
+
+/// Tells a wrong key from a damaged record, and says nothing else about the key.
+fn check_value(key: &SecretBytes) -> [u8; CHECK_LEN_BYTES] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+    let tag = hmac::sign(&key, b"conclave seal key check");
+    let mut check = [0; CHECK_LEN_BYTES];
+    check.copy_from_slice(&tag.as_ref()[..CHECK_LEN_BYTES]);
+    check
+}
+
+// Wrapped key: format u8 | check value 8 | nonce 12 | ciphertext 32 | tag 16.
+const FORMAT: u8 = 1;
+const CHECK_LEN_BYTES: usize = 8;
+const KEY_LEN_BYTES: usize = 32;

@@ -1,0 +1,120 @@
+//! The data keys, unwrapped, and what they seal.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use identity::secret::SecretBytes;
+
+use super::{RecordName, SealError, SealProvider, SealProviderError};
+use crate::record::{DataKey, Sealed};
+
+/// Unwrapped data keys by id; the highest id seals.
+#[derive(Default)]
+pub(crate) struct KeyRing {
+    keys: BTreeMap<u32, UnwrappedKey>,
+}
+
+struct UnwrappedKey {
+    cipher: LessSafeKey,
+    /// Secrets sealed by this process.
+    sealed: AtomicU64,
+}
+
+impl KeyRing {
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.keys.contains_key(&id)
+    }
+
+    /// Unwraps a data key into the ring.
+    pub(crate) fn add(
+        &mut self,
+        key: &DataKey,
+        provider: &dyn SealProvider,
+    ) -> Result<(), SealProviderError> {
+        let bytes = provider.unwrap(&context(key.id), &key.wrapped)?;
+        let unbound = UnboundKey::new(&AES_256_GCM, bytes.expose())
+            .ok()
+            .ok_or(SealProviderError::Damaged)?;
+        let key_unwrapped = UnwrappedKey {
+            cipher: LessSafeKey::new(unbound),
+            sealed: AtomicU64::new(0),
+        };
+        self.keys.insert(key.id, key_unwrapped);
+        Ok(())
+    }
+
+    pub(crate) fn seal(
+        &self,
+        name: &RecordName,
+        plaintext: &SecretBytes,
+    ) -> Result<Sealed, SealError> {
+        let (&id, key) = self.keys.last_key_value().ok_or(SealError::NoDataKey)?;
+        if key.sealed.fetch_add(1, Ordering::Relaxed) >= MAX_SEALED {
+            return Err(SealError::UsedUp(id));
+        }
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce)
+            .ok()
+            .ok_or(SealError::Cryptography)?;
+        let mut ciphertext = plaintext.expose().to_vec();
+        key.cipher
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated(name, id)),
+                &mut ciphertext,
+            )
+            .ok()
+            .ok_or(SealError::Cryptography)?;
+        Ok(Sealed {
+            key_id: id,
+            nonce,
+            ciphertext,
+        })
+    }
+
+    pub(crate) fn unseal(
+        &self,
+        name: &RecordName,
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, SealError> {
+        let id = sealed.key_id;
+        let key = self.keys.get(&id).ok_or(SealError::UnknownDataKey(id))?;
+        let mut bytes = zeroize::Zeroizing::new(sealed.ciphertext.clone());
+        let nonce = Nonce::assume_unique_for_key(sealed.nonce);
+        let opened = key
+            .cipher
+            .open_in_place(nonce, Aad::from(associated(name, id)), &mut bytes);
+        match opened {
+            Ok(plaintext) => Ok(SecretBytes::new(plaintext.to_vec())),
+            Err(_) => Err(SealError::DoesNotOpen(name.as_str().into())),
+        }
+    }
+}
+
+/// A fresh data key, wrapped.
+pub(crate) fn new_data_key(
+    id: u32,
+    provider: &dyn SealProvider,
+) -> Result<DataKey, SealProviderError> {
+    let mut bytes = vec![0; KEY_LEN_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .ok()
+        .ok_or(SealProviderError::Damaged)?;
+    let wrapped = provider.wrap(&context(id), &SecretBytes::new(bytes))?;
+    Ok(DataKey { id, wrapped })
+}
+
+fn context(id: u32) -> Vec<u8> {
+    [b"conclave data key ".as_slice(), &id.to_be_bytes()].concat()
+}
+
+fn associated(name: &RecordName, id: u32) -> Vec<u8> {
+    [&id.to_be_bytes(), name.as_str().as_bytes()].concat()
+}
+
+const KEY_LEN_BYTES: usize = 32;
+
+/// Secrets sealed with one data key at most by one process: well under the 2^32 random nonces of
+/// NIST SP 800-38D §8.3, whatever the number of members.
+const MAX_SEALED: u64 = 1 << 28;

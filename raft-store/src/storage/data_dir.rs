@@ -1,0 +1,218 @@
+//! The data directory: what lies where in it, and that one process owns it.
+//!
+//! ```text
+//! LOCK                       held as long as the store is open
+//! raft/                      log, vote and identity
+//! state/CURRENT              name of the directory that holds the state
+//! state/<number>/            the state
+//! snapshots/<index>/         a finished snapshot
+//! snapshots/*.tmp            an unfinished one, removed at start
+//! ```
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use super::{OpenGuard, StorageError, crash};
+
+/// A locked data directory.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    /// Unlocks when dropped, also when the process dies.
+    _lock: File,
+    /// Outlives the lock.
+    _guard: OpenGuard,
+}
+
+/// Why a data directory could not be taken.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Another process has it.
+    Taken,
+    Storage(StorageError),
+}
+
+impl From<StorageError> for LockError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl DataDir {
+    /// Takes the directory, made if missing, or says that another process has it.
+    pub(crate) fn lock(path: &Path, guard: OpenGuard) -> Result<Self, LockError> {
+        create_dir(path)?;
+        let lock_path = path.join("LOCK");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(StorageError::file("open", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Taken),
+            Err(errno) => return Err(StorageError::file("lock", &lock_path)(errno.into()).into()),
+        }
+        let dir = Self {
+            path: path.to_owned(),
+            _lock: lock,
+            _guard: guard,
+        };
+        create_dir(&dir.path.join("state"))?;
+        create_dir(&dir.snapshots())?;
+        dir.remove_leftovers()?;
+        Ok(dir)
+    }
+
+    pub(crate) fn raft(&self) -> PathBuf {
+        self.path.join("raft")
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    /// The directory that holds the state, or `None` if there is no state yet.
+    pub(crate) fn current_state(&self) -> Result<Option<PathBuf>, StorageError> {
+        let current = self.path.join("state/CURRENT");
+        let name = match fs::read_to_string(&current) {
+            Ok(name) => name,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StorageError::file("read", &current)(error)),
+        };
+        let number: u64 = name
+            .trim()
+            .parse()
+            .ok()
+            .ok_or_else(|| StorageError::Corrupt {
+                what: current.display().to_string(),
+            })?;
+        let path = self.state(number);
+        Ok(path.is_dir().then_some(path))
+    }
+
+    /// Whether there is a state or a snapshot of one.
+    pub(crate) fn has_state(&self) -> Result<bool, StorageError> {
+        let has_snapshot = !list(&self.snapshots())?.is_empty();
+        Ok(has_snapshot || self.current_state()?.is_some())
+    }
+
+    /// A path for the next state; nothing is there.
+    pub(crate) fn next_state(&self) -> Result<PathBuf, StorageError> {
+        let current = self.current_state()?.as_deref().and_then(number_of);
+        let path = self.state(current.unwrap_or(0) + 1);
+        remove_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Makes `path` the state from now on, in one step, and removes the one before.
+    pub(crate) fn switch_state(&self, path: &Path) -> Result<(), StorageError> {
+        let number = number_of(path).ok_or_else(|| StorageError::Corrupt {
+            what: path.display().to_string(),
+        })?;
+        sync_dir(&self.path.join("state"))?;
+        let current = self.path.join("state/CURRENT");
+        write_atomically(&current, format!("{number}\n").as_bytes())?;
+        crash::point("install.after_switch");
+        Ok(())
+    }
+
+    /// Removes every state but the current one.
+    pub(crate) fn remove_old_states(&self) -> Result<(), StorageError> {
+        let current = self.current_state()?;
+        for path in list(&self.path.join("state"))? {
+            if path.is_dir() && Some(&path) != current.as_ref() {
+                remove_dir(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the disk has next to no room left.
+    pub(crate) fn is_full(path: &Path) -> bool {
+        statvfs(path).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < MIN_FREE_BYTES)
+    }
+
+    fn state(&self, number: u64) -> PathBuf {
+        self.path.join(format!("state/{number}"))
+    }
+
+    fn remove_leftovers(&self) -> Result<(), StorageError> {
+        for path in list(&self.snapshots())? {
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                remove_dir(&path)?;
+            }
+        }
+        self.remove_old_states_at_start()
+    }
+
+    fn remove_old_states_at_start(&self) -> Result<(), StorageError> {
+        // Without a CURRENT nothing says which state is good: leave all for the operator.
+        match self.current_state()? {
+            Some(_) => self.remove_old_states(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Paths in a directory, sorted.
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    let entries = fs::read_dir(path).map_err(StorageError::file("list", path))?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(StorageError::file("list", path))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Makes a directory that only the owner may enter, unless it is there.
+pub(crate) fn create_dir(path: &Path) -> Result<(), StorageError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(path)
+        .map_err(StorageError::file("create", path))
+}
+
+/// Removes a directory with all in it, if it is there.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StorageError::file("remove", path)(error)),
+    }
+}
+
+/// Makes names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StorageError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(StorageError::file("sync", path))
+}
+
+/// Replaces a file in one step: after a crash it holds the old bytes or the new.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(StorageError::file("write", path))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Under this much room the storage engine cannot work.
+const MIN_FREE_BYTES: u64 = 4 << 20;

@@ -1,0 +1,82 @@
+//! Group commit: one thread syncs the log once for all writes that wait, then tells them in order.
+//!
+//! After a failed sync nothing is known about what is on disk (the kernel may have dropped the
+//! pages), so every later write fails, too.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::log_db::LogDb;
+use super::{StorageError, crash};
+
+/// Told when what was written before it is durable, or not.
+pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// The queue before the flusher thread. Dropping all of its handles ends the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Flusher {
+    queue: mpsc::Sender<Completion>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    pub(crate) fn start(db: Arc<LogDb>) -> io::Result<Self> {
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        std::thread::Builder::new()
+            .name("log-flusher".to_owned())
+            .spawn(move || run(&db, waiting))?;
+        Ok(Self { queue })
+    }
+
+    /// Tells `completion` once everything written until now is durable. Waits while the queue is
+    /// full.
+    pub(crate) async fn flush(&self, completion: Completion) -> io::Result<()> {
+        let closed = |_| io::Error::other("the log flusher has ended");
+        self.queue.send(completion).await.map_err(closed)
+    }
+}
+
+fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>) {
+    let mut group = Vec::new();
+    let mut failure: Option<StorageError> = None;
+    while let Some(first) = waiting.blocking_recv() {
+        group.push(first);
+        while let Ok(next) = waiting.try_recv() {
+            group.push(next);
+        }
+        crash::point("flush.before_sync");
+        if failure.is_none()
+            && let Err(error) = db.sync()
+        {
+            tracing::error!(error = %Chain(&error), "log sync failed, no more writes");
+            failure = Some(error);
+        }
+        crash::point("flush.after_sync");
+        for completion in group.drain(..) {
+            completion(match &failure {
+                None => Ok(()),
+                Some(error) => Err(io::Error::other(Chain(error).to_string())),
+            });
+        }
+    }
+}
+
+/// An error with its causes in one line.
+struct Chain<'a>(&'a StorageError);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Writes that wait for a sync at most.
+const MAX_WAITING: usize = 1024;

@@ -1,0 +1,156 @@
+//! The `raft` database: log records by index, and what else a member must not forget.
+//!
+//! Writes are not synced here; [`LogDb::sync`] makes all of them durable in the order in which they
+//! were made, as they share one write-ahead log.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
+
+use super::{Memory, StorageError};
+
+/// The log and its metadata.
+pub(crate) struct LogDb {
+    db: DB,
+    syncs: AtomicU64,
+    appended: AtomicU64,
+    /// Outlives the database.
+    _memory: Memory,
+}
+
+/// Names of metadata.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meta {
+    Vote,
+    Committed,
+    Purged,
+    Identity,
+}
+
+impl Meta {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Vote => "vote",
+            Self::Committed => "committed",
+            Self::Purged => "purged",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+impl LogDb {
+    pub(crate) fn open(path: &Path, memory: &Memory) -> Result<Self, StorageError> {
+        let mut options = memory.database();
+        options.set_max_total_wal_size(MAX_WAL_LEN_BYTES);
+        options.set_track_and_verify_wals_in_manifest(true);
+        let tables = [
+            ColumnFamilyDescriptor::new(LOG, memory.table(LOG_BUFFER_LEN_BYTES)),
+            ColumnFamilyDescriptor::new(META, memory.table(META_BUFFER_LEN_BYTES)),
+        ];
+        let db = DB::open_cf_descriptors(&options, path, tables)
+            .map_err(StorageError::engine("open the log"))?;
+        Ok(Self {
+            db,
+            syncs: AtomicU64::new(0),
+            appended: AtomicU64::new(0),
+            _memory: memory.clone(),
+        })
+    }
+
+    /// Appends records, not yet durable.
+    pub(crate) fn append(&self, records: &[(u64, Vec<u8>)]) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        for (index, record) in records {
+            batch.put_cf(self.table(LOG), index.to_be_bytes(), record);
+        }
+        self.write(batch, "append to the log")?;
+        let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        self.appended.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes records from `from` to the end, not yet durable.
+    pub(crate) fn truncate(&self, from: u64) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(self.table(LOG), from.to_be_bytes(), u64::MAX.to_be_bytes());
+        self.write(batch, "truncate the log")
+    }
+
+    /// Removes records up to `through` and notes it, not yet durable.
+    pub(crate) fn purge(&self, through: u64, purged: &[u8]) -> Result<(), StorageError> {
+        let end = through.saturating_add(1).to_be_bytes();
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.table(META), Meta::Purged.key(), purged);
+        batch.delete_range_cf(self.table(LOG), 0_u64.to_be_bytes(), end);
+        self.write(batch, "purge the log")
+    }
+
+    /// Records with an index in `from..end`, in order.
+    pub(crate) fn read(&self, from: u64, end: u64) -> Result<Vec<Box<[u8]>>, StorageError> {
+        let start = from.to_be_bytes();
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let mut options = rocksdb::ReadOptions::default();
+        options.set_iterate_upper_bound(end.to_be_bytes().to_vec());
+        self.db
+            .iterator_cf_opt(self.table(LOG), options, mode)
+            .map(|row| row.map(|(_, record)| record))
+            .collect::<Result<_, _>>()
+            .map_err(StorageError::engine("read the log"))
+    }
+
+    /// The last record.
+    pub(crate) fn last(&self) -> Result<Option<Box<[u8]>>, StorageError> {
+        let mut rows = self.db.iterator_cf(self.table(LOG), IteratorMode::End);
+        let row = rows.next().transpose();
+        let row = row.map_err(StorageError::engine("read the log"))?;
+        Ok(row.map(|(_, record)| record))
+    }
+
+    pub(crate) fn meta(&self, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
+        self.db
+            .get_cf(self.table(META), name.key())
+            .map_err(StorageError::engine("read the log's metadata"))
+    }
+
+    /// Stores metadata, not yet durable.
+    pub(crate) fn set_meta(&self, name: Meta, value: &[u8]) -> Result<(), StorageError> {
+        self.db
+            .put_cf(self.table(META), name.key(), value)
+            .map_err(StorageError::engine("write the log's metadata"))
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.db
+            .flush_wal(true)
+            .map_err(StorageError::engine("sync the log"))
+    }
+
+    /// How often the log was synced since it was opened.
+    pub(crate) fn sync_count(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// How many records were appended since it was opened.
+    pub(crate) fn appended_count(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, batch: WriteBatch, doing: &'static str) -> Result<(), StorageError> {
+        self.db.write(batch).map_err(StorageError::engine(doing))
+    }
+
+    fn table(&self, name: &'static str) -> &ColumnFamily {
+        self.db
+            .cf_handle(name)
+            .expect("every column family was opened with the database")
+    }
+}
+
+const LOG: &str = "log";
+const META: &str = "meta";
+const LOG_BUFFER_LEN_BYTES: usize = 4 << 20;
+const META_BUFFER_LEN_BYTES: usize = 64 << 10;
+const MAX_WAL_LEN_BYTES: u64 = 64 << 20;

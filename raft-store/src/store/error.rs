@@ -1,0 +1,165 @@
+//! What can go wrong, by what a caller can do about it.
+
+use std::path::PathBuf;
+
+use crate::raft::Stopped;
+use crate::seal::SealProviderError;
+use crate::storage::StorageError;
+
+/// Why a proposal has no outcome to report.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Refused before appending: another member leads.
+    #[error("not the leader")]
+    NotLeader {
+        /// Where to retry, if known.
+        leader: Option<u64>,
+    },
+    /// The deadline passed, or the lead changed. The command may still take effect, or have taken
+    /// it: retry with the same request id.
+    #[error("no outcome before the deadline")]
+    Undecided,
+    /// Refused before appending: too many proposals are on their way.
+    #[error("too many proposals at once")]
+    Busy,
+    /// Refused before appending: the command is too large.
+    #[error("a command of {len_bytes} bytes is larger than {limit}")]
+    TooLarge {
+        /// Its size.
+        len_bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The request id had been used for another kind of command; nothing changed.
+    #[error("request id used for another command")]
+    RequestReused,
+    /// This member's store has stopped and will not come back without a restart. The fate of the
+    /// command is open.
+    #[error("store stopped")]
+    Stopped(#[source] StoppedError),
+}
+
+/// Why a read could not be confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Another member leads.
+    #[error("not the leader")]
+    NotLeader {
+        /// Where to retry, if known.
+        leader: Option<u64>,
+    },
+    /// A quorum did not answer in time.
+    #[error("no quorum before the deadline")]
+    NoQuorum,
+    /// This member's store has stopped.
+    #[error("store stopped")]
+    Stopped(#[source] StoppedError),
+}
+
+/// The store has stopped and will not come back without a restart.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct StoppedError {
+    reason: String,
+}
+
+impl StoppedError {
+    pub(super) fn closed() -> Self {
+        Self {
+            reason: "store closed".to_owned(),
+        }
+    }
+}
+
+impl From<Stopped> for StoppedError {
+    fn from(stopped: Stopped) -> Self {
+        Self {
+            reason: stopped.reason,
+        }
+    }
+}
+
+/// Why closing was not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The store had stopped by itself.
+    #[error("store stopped before it was closed")]
+    Stopped(#[from] StoppedError),
+}
+
+/// Why a store could not be opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the data directory.
+    #[error("data directory {} is in use by another process; stop that one first, or choose another data_dir", .path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The files are damaged.
+    #[error("store in {} is corrupt; restore it from a backup, or if the damage is below state/, remove that directory: it is rebuilt from the newest snapshot and the log", .path.display())]
+    Corrupt {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        #[source]
+        source: StorageError,
+    },
+    /// There is a state, but the log that led to it is gone in whole or in part.
+    #[error("store in {} has a state, but its log is missing or cut short; acknowledged changes may be lost. Restore {} from a backup, or start with an empty data directory", .path.display(), .path.join("raft").display())]
+    LogMissing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is a log, but neither the state it starts from nor a snapshot.
+    #[error("store in {} has a log, but neither the state that it starts from nor a snapshot of it; restore the data directory from a backup", .path.display())]
+    StateMissing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A newer program wrote this store.
+    #[error("store in {} was written by a newer version; start that version, or restore a backup made before", .path.display())]
+    NewerFormat {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        #[source]
+        source: StorageError,
+    },
+    /// The disk is full.
+    #[error("the disk that holds {} is full; make room and start again, nothing is lost", .path.display())]
+    DiskFull {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file could not be read or written.
+    #[error("store in {} cannot be opened", .path.display())]
+    Storage {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: StorageError,
+    },
+    /// The seal key is missing, wrong or unusable.
+    #[error("the stored keys cannot be opened")]
+    Seal(#[source] SealProviderError),
+    /// The cluster did not come to a leader in time.
+    #[error("no leader was found in time")]
+    NoLeader,
+    /// Consensus stopped while it started.
+    #[error("store in {} stopped while it started", .path.display())]
+    Stopped {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoppedError,
+    },
+    /// The first data key could not be stored.
+    #[error("the first data key could not be stored")]
+    FirstKey(#[source] ProposeError),
+}

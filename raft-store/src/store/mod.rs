@@ -1,0 +1,289 @@
+//! The store as the rest of the server sees it: propose, read, follow changes, seal.
+//!
+//! A cheap handle; clones share one member of the cluster.
+
+mod error;
+mod options;
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use identity::clock::UnixTime;
+use identity::secret::SecretBytes;
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::error::{CloseError, OpenError, ProposeError, ReadError, StoppedError};
+pub use self::options::{Limits, Options};
+
+use crate::codec::encode_envelope;
+use crate::command::{Envelope, Operation, RequestId};
+use crate::feed::Changes;
+use crate::raft::{ConfirmError, Member, Model, WriteError};
+use crate::record::{Revision, Sealed};
+use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
+use crate::state::State;
+
+/// A handle on the replicated store.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    model: Arc<Model>,
+    /// Gone once the store is closed.
+    member: RwLock<Option<Arc<Member>>>,
+    seal: Box<dyn SealProvider>,
+    ring: RwLock<KeyRing>,
+    limits: Limits,
+    /// One permit for every proposal on its way.
+    proposals: Semaphore,
+}
+
+/// The store's own life, for the supervisor.
+pub struct Driver {
+    member: std::sync::Weak<Member>,
+    files: mpsc::Receiver<()>,
+}
+
+/// How to propose.
+#[derive(Clone, Copy, Debug)]
+pub struct Proposal {
+    /// Names the intent; a retry carries the same id.
+    pub request_id: RequestId,
+    /// The proposer's time.
+    pub at: UnixTime,
+    /// How long to wait for the outcome.
+    pub deadline: Duration,
+}
+
+impl Proposal {
+    /// A new intent at `at`, with [`Proposal::DEADLINE`].
+    #[must_use]
+    pub fn new(at: UnixTime) -> Self {
+        Self {
+            request_id: RequestId::random(),
+            at,
+            deadline: Self::DEADLINE,
+        }
+    }
+
+    /// Long enough for an election and a slow disk, shorter than a client's patience.
+    pub const DEADLINE: Duration = Duration::from_secs(5);
+}
+
+/// A glance at the store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// Id of the cluster.
+    pub cluster_id: [u8; 16],
+    /// Id of this member.
+    pub member_id: u64,
+    /// Whether this member leads.
+    pub is_leader: bool,
+    /// Who leads, if known.
+    pub leader: Option<u64>,
+    /// Store version.
+    pub revision: Revision,
+    /// Hash of the state at that version.
+    pub state_hash: crate::state::StateHash,
+    /// Syncs of the log since the store was opened.
+    pub wal_syncs: u64,
+    /// Entries appended to the log since the store was opened.
+    pub appended_entries: u64,
+    /// Last entry that the newest snapshot holds.
+    pub snapshot_index: Option<u64>,
+    /// Last entry that was purged from the log.
+    pub purged_index: Option<u64>,
+    /// Last entry of the log.
+    pub last_index: Option<u64>,
+}
+
+impl Store {
+    /// Opens the store, made if the directory is empty. Returns when everything that this member
+    /// had acknowledged is applied and it leads or follows.
+    ///
+    /// # Errors
+    /// What is in the way, and the way out.
+    pub async fn open(options: Options) -> Result<(Self, Driver), OpenError> {
+        start::open(options).await
+    }
+
+    /// Proposes a change and waits until it is applied here: what is read after is at least as
+    /// new. Dropping the future does not withdraw the proposal.
+    ///
+    /// # Errors
+    /// See [`ProposeError`] for which of them leave the fate of the change open.
+    pub async fn propose<O: Operation>(
+        &self,
+        operation: O,
+        proposal: Proposal,
+    ) -> Result<O::Outcome, ProposeError> {
+        let envelope = Envelope {
+            request_id: proposal.request_id,
+            at: proposal.at,
+            command: operation.into(),
+        };
+        let bytes = Bytes::from(encode_envelope(&envelope));
+        drop(envelope);
+        let limit = self.0.limits.proposal_len_bytes;
+        if bytes.len() > limit {
+            let len_bytes = bytes.len();
+            return Err(ProposeError::TooLarge { len_bytes, limit });
+        }
+        let deadline = Instant::now() + proposal.deadline;
+        let permit = timeout_at(deadline, self.0.proposals.acquire()).await;
+        let _permit = match permit {
+            Ok(Ok(permit)) => permit,
+            // Closed or too late: nothing was appended in either case.
+            Ok(Err(_)) => return Err(ProposeError::Stopped(StoppedError::closed())),
+            Err(_) => return Err(ProposeError::Busy),
+        };
+        let member = self.member().map_err(ProposeError::Stopped)?;
+        let written = timeout_at(deadline, member.write(bytes)).await;
+        let Ok(written) = written else {
+            return Err(ProposeError::Undecided);
+        };
+        let response = written.map_err(|error| match error {
+            WriteError::NotLeader(leader) => ProposeError::NotLeader { leader },
+            WriteError::Undecided => ProposeError::Undecided,
+            WriteError::Stopped(stopped) => ProposeError::Stopped(stopped.into()),
+        })?;
+        let outcome = response.outcome.and_then(O::outcome);
+        outcome.ok_or(ProposeError::RequestReused)
+    }
+
+    /// Looks at the state as it is here and now. `look` must be short: apply waits for it.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.0.model.state.read())
+    }
+
+    /// Makes sure that reads from now on see everything that was acknowledged anywhere before this
+    /// call, and tells the revision.
+    ///
+    /// # Errors
+    /// It could not be made sure of in time.
+    pub async fn linearizable(&self, deadline: Duration) -> Result<Revision, ReadError> {
+        let member = self.member().map_err(ReadError::Stopped)?;
+        let confirmed = tokio::time::timeout(deadline, member.confirm()).await;
+        match confirmed {
+            Ok(Ok(())) => Ok(self.read(State::revision)),
+            Ok(Err(ConfirmError::NotLeader(leader))) => Err(ReadError::NotLeader { leader }),
+            Ok(Err(ConfirmError::NoQuorum)) | Err(_) => Err(ReadError::NoQuorum),
+            Ok(Err(ConfirmError::Stopped(stopped))) => Err(ReadError::Stopped(stopped.into())),
+        }
+    }
+
+    /// The changes after `revision`, as they come.
+    #[must_use]
+    pub fn changes_after(&self, revision: Revision) -> Changes {
+        Changes::new(Arc::clone(&self.0.model.feed), revision)
+    }
+
+    /// Seals a secret under the name of its record.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn seal(&self, name: &RecordName, secret: &SecretBytes) -> Result<Sealed, SealError> {
+        self.update_ring()?;
+        self.0.ring.read().seal(name, secret)
+    }
+
+    /// Opens a secret that was sealed under this name.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn unseal(&self, name: &RecordName, sealed: &Sealed) -> Result<SecretBytes, SealError> {
+        self.update_ring()?;
+        self.0.ring.read().unseal(name, sealed)
+    }
+
+    /// A glance at the store; `None` once it is closed.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        let member = self.member().ok()?;
+        let status = member.status();
+        let (revision, state_hash) = self.read(|state| (state.revision(), state.state_hash()));
+        Some(Status {
+            cluster_id: *member.cluster_id(),
+            member_id: status.member_id,
+            is_leader: status.is_leader,
+            leader: status.leader,
+            revision,
+            state_hash,
+            wal_syncs: status.wal_syncs,
+            appended_entries: status.appended_entries,
+            snapshot_index: status.snapshot_index,
+            purged_index: status.purged_index,
+            last_index: status.last_index,
+        })
+    }
+
+    /// Starts a snapshot; it is done some time later, see [`Status::snapshot_index`].
+    ///
+    /// # Errors
+    /// The store has stopped.
+    pub async fn start_snapshot(&self) -> Result<(), StoppedError> {
+        let member = self.member()?;
+        Ok(member.snapshot().await?)
+    }
+
+    /// Ends the store for all of its handles: no proposal is taken any more, the state is flushed
+    /// so that the next start is quick. Reads go on. The directory is free when the driver ends.
+    ///
+    /// # Errors
+    /// The store had stopped by itself, or the flush failed; the log has everything nevertheless.
+    pub async fn close(self) -> Result<(), CloseError> {
+        self.0.proposals.close();
+        let Some(member) = self.0.member.write().take() else {
+            return Ok(());
+        };
+        let closed = member.shut_down().await;
+        Ok(closed.map_err(StoppedError::from)?)
+    }
+
+    fn member(&self) -> Result<Arc<Member>, StoppedError> {
+        let member = self.0.member.read();
+        member.clone().ok_or_else(StoppedError::closed)
+    }
+
+    /// Unwraps data keys that the state has and the ring has not.
+    fn update_ring(&self) -> Result<(), SealError> {
+        let known = self.0.ring.read();
+        let is_known = |id: u32| known.contains(id);
+        let missing: Vec<_> = self.read(|state| {
+            let keys = state.data_keys().filter(|key| !is_known(key.id));
+            keys.cloned().collect()
+        });
+        drop(known);
+        for key in missing {
+            let added = self.0.ring.write().add(&key, &*self.0.seal);
+            added.map_err(|source| SealError::Provider { id: key.id, source })?;
+        }
+        Ok(())
+    }
+}
+
+impl Driver {
+    /// Lives as long as the store. Returns once the store is closed and its directory is free.
+    ///
+    /// # Errors
+    /// The store stopped by itself: nothing will be written any more, the process should end.
+    pub async fn run(mut self) -> Result<(), StoppedError> {
+        let stopped = match self.member.upgrade() {
+            Some(member) => Some(member.stopped().await),
+            None => None,
+        };
+        if let Some(stopped) = stopped
+            && self.member.strong_count() > 0
+            && !stopped.is_orderly
+        {
+            return Err(stopped.into());
+        }
+        // Ends when the last file is closed.
+        while self.files.recv().await.is_some() {}
+        Ok(())
+    }
+}

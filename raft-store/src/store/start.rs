@@ -1,0 +1,152 @@
+//! Opening: the lock first, then log and state, then the keys.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use identity::clock::{Clock as _, SystemClock};
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+
+use super::{Driver, Inner, OpenError, Options, Proposal, ProposeError, Store};
+use crate::codec::DecodeError;
+use crate::command::AddDataKey;
+use crate::raft::{Member, StartError, StartOptions};
+use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
+use crate::state::LoadError;
+use crate::storage::data_dir::{DataDir, LockError};
+use crate::storage::{Memory, OpenGuard, StorageError};
+
+pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError> {
+    let path = options.data_dir;
+    let (guard, files) = OpenGuard::new();
+    let dir = DataDir::lock(&path, guard.clone()).map_err(|error| match error {
+        LockError::Taken => OpenError::Locked { path: path.clone() },
+        LockError::Storage(error) => storage_error(&path, error),
+    })?;
+    if DataDir::is_full(&path) {
+        let source = "less than 4 MiB left".into();
+        return Err(OpenError::DiskFull { path, source });
+    }
+    let start = StartOptions {
+        dir,
+        memory: Memory::new(guard),
+        connector: options.connector,
+        snapshot_every: options.limits.snapshot_every,
+        feed_capacity: options.limits.changes,
+        deadline: options.limits.start,
+    };
+    let started = Member::start(start).await;
+    let (member, model) = started.map_err(|error| start_error(&path, error))?;
+    let member = Arc::new(member);
+    let driver = Driver {
+        member: Arc::downgrade(&member),
+        files,
+    };
+    let store = Store(Arc::new(Inner {
+        model,
+        member: RwLock::new(Some(member)),
+        seal: options.seal,
+        ring: RwLock::new(KeyRing::default()),
+        limits: options.limits,
+        proposals: Semaphore::new(options.limits.proposals),
+    }));
+    match open_keys(&store).await {
+        Ok(()) => Ok((store, driver)),
+        Err(error) => {
+            // Already failing, and the log has everything: how the end went changes nothing.
+            drop(store.close().await);
+            Err(error)
+        }
+    }
+}
+
+/// Unwraps the data keys, or makes the first one.
+async fn open_keys(store: &Store) -> Result<(), OpenError> {
+    if store.read(|state| state.data_keys().next().is_none()) {
+        let seal = &*store.0.seal;
+        seal.create().map_err(OpenError::Seal)?;
+        let key = new_data_key(FIRST_DATA_KEY, seal).map_err(OpenError::Seal)?;
+        let proposal = Proposal::new(SystemClock.now());
+        let added = store.propose(AddDataKey { key }, proposal).await;
+        // Another member may have been first; its key is as good.
+        if let Err(error) = added
+            && !matches!(error, ProposeError::NotLeader { .. })
+        {
+            return Err(OpenError::FirstKey(error));
+        }
+    }
+    store.update_ring().map_err(|error| match error {
+        SealError::Provider { source, .. } => OpenError::Seal(source),
+        SealError::NoDataKey
+        | SealError::UnknownDataKey(_)
+        | SealError::UsedUp(_)
+        | SealError::DoesNotOpen(_)
+        | SealError::Cryptography => OpenError::Seal(SealProviderError::Damaged),
+    })
+}
+
+fn start_error(path: &Path, error: StartError) -> OpenError {
+    let path_buf = path.to_owned();
+    match error {
+        StartError::Storage(error) => storage_error(path, error),
+        StartError::LogMissing => OpenError::LogMissing { path: path_buf },
+        StartError::StateMissing => OpenError::StateMissing { path: path_buf },
+        StartError::NoLeader => OpenError::NoLeader,
+        StartError::Raft(stopped) if DataDir::is_full(path) => OpenError::DiskFull {
+            path: path_buf,
+            source: stopped.into(),
+        },
+        StartError::Raft(stopped) => OpenError::Stopped {
+            path: path_buf,
+            source: stopped.into(),
+        },
+    }
+}
+
+fn storage_error(path: &Path, error: StorageError) -> OpenError {
+    let path_buf = path.to_owned();
+    if DataDir::is_full(path) {
+        return OpenError::DiskFull {
+            path: path_buf,
+            source: error.into(),
+        };
+    }
+    match &error {
+        StorageError::Unreadable {
+            source: DecodeError::NewerFormat { .. },
+            ..
+        }
+        | StorageError::Load(LoadError::Row {
+            source: DecodeError::NewerFormat { .. },
+            ..
+        }) => OpenError::NewerFormat {
+            path: path_buf,
+            source: error,
+        },
+        StorageError::Corrupt { .. } | StorageError::Unreadable { .. } | StorageError::Load(_) => {
+            OpenError::Corrupt {
+                path: path_buf,
+                source: error,
+            }
+        }
+        StorageError::Engine { source, .. }
+            if matches!(
+                source.kind(),
+                rocksdb::ErrorKind::Corruption
+                    | rocksdb::ErrorKind::NotFound
+                    | rocksdb::ErrorKind::InvalidArgument
+            ) =>
+        {
+            OpenError::Corrupt {
+                path: path_buf,
+                source: error,
+            }
+        }
+        StorageError::Engine { .. } | StorageError::File { .. } => OpenError::Storage {
+            path: path_buf,
+            source: error,
+        },
+    }
+}
+
+const FIRST_DATA_KEY: u32 = 1;

@@ -1,0 +1,57 @@
+//! A store in a directory of its own.
+
+use std::path::Path;
+
+use identity::clock::UnixTime;
+use identity::entry::{EntryId, RegistrationEntry};
+use identity::selector::{Selector, SelectorSet};
+use identity::spiffe_id::SpiffeId;
+use raft_store::{Driver, FileSeal, OpenError, Options, Proposal, Store};
+
+/// The time at which all test commands are proposed.
+pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// Opens the store below `path`.
+pub async fn open(path: &Path) -> Result<(Store, Driver), OpenError> {
+    Store::open(options(path)).await
+}
+
+/// Options of the store below `path`.
+pub fn options(path: &Path) -> Options {
+    let seal = FileSeal::at(&path.join("seal.key"));
+    Options::new(path.join("store"), Box::new(seal))
+}
+
+/// Closes the store and waits until its directory is free.
+pub async fn close(store: Store, driver: Driver) {
+    store.close().await.expect("orderly end");
+    driver.run().await.expect("orderly end");
+}
+
+/// A new intent.
+pub fn proposal() -> Proposal {
+    Proposal::new(NOW)
+}
+
+/// An entry whose id and path are `name`.
+pub fn entry(name: &str) -> RegistrationEntry {
+    let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap();
+    RegistrationEntry {
+        id: EntryId::parse(name).unwrap(),
+        spiffe_id: id(name),
+        parent_id: id("spire/agent/join_token/host"),
+        selectors: SelectorSet::from_iter([Selector::new("unix", "uid:1000").unwrap()]),
+        x509_svid_ttl_s: 0,
+        jwt_svid_ttl_s: 0,
+        federates_with: Vec::new(),
+        admin: false,
+        downstream: false,
+        expires_at: None,
+        dns_names: Vec::new(),
+        revision: 0,
+        store_svid: false,
+        hint: Box::default(),
+        additional_attributes: None,
+        created_at: NOW,
+    }
+}

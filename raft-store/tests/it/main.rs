@@ -1,0 +1,4 @@
+//! The store as the server uses it: through its public interface, on a real disk.
+
+mod fixture;
+mod open;
