@@ -6,6 +6,7 @@ use daemon::{
     command_line::{Command, OutputFormat, Terminal},
     flags::Parsed,
 };
+use identity::clock::{Clock as _, SystemClock};
 use proto::json;
 use tokio::time::Instant;
 
@@ -46,7 +47,7 @@ async fn fetch(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     match format {
         OutputFormat::Json => terminal.line(&json::render_message(&response)?),
         OutputFormat::Pretty => {
-            let received = ReceivedSvids::parse(response)?;
+            let received = ReceivedSvids::parse(response, SystemClock.now())?;
             if !parsed.boolean("silent") {
                 terminal.print(&report(&received, waited, Hints::Shown));
             }

@@ -1,10 +1,13 @@
 //! X.509-SVIDs as the Workload API sent them, taken apart and checked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use identity::{
+    bundle::{Bundle, X509Authority},
+    clock::UnixTime,
     secret::PrivateKey,
+    tls::{TlsMaterial, verify_svid_chain},
     x509::{CertificateInfo, split_certificates},
     x509_svid::X509Svid,
 };
@@ -32,8 +35,8 @@ pub(super) struct Certificates {
 }
 
 impl ReceivedSvids {
-    /// Refuses an answer with anything that a workload could not use.
-    pub(super) fn parse(response: X509svidResponse) -> anyhow::Result<Self> {
+    /// Refuses an answer with anything that a workload could not use at `now`.
+    pub(super) fn parse(response: X509svidResponse, now: UnixTime) -> anyhow::Result<Self> {
         anyhow::ensure!(
             !response.svids.is_empty(),
             "workload response contains no svids"
@@ -46,7 +49,7 @@ impl ReceivedSvids {
         }
         let svids = response.svids.into_iter().enumerate().map(|(index, svid)| {
             let id = svid.spiffe_id.clone();
-            ReceivedSvid::parse(svid)
+            ReceivedSvid::parse(svid, now)
                 .with_context(|| format!("failed to parse svid entry {index} for spiffe id {id:?}"))
         });
         Ok(Self {
@@ -57,7 +60,7 @@ impl ReceivedSvids {
 }
 
 impl ReceivedSvid {
-    fn parse(received: X509svid) -> anyhow::Result<Self> {
+    fn parse(received: X509svid, now: UnixTime) -> anyhow::Result<Self> {
         let chain = split_certificates(&received.x509_svid)?;
         let key = PrivateKey::from_pkcs8(&received.x509_svid_key)
             .context("failed to parse private key")?;
@@ -69,6 +72,9 @@ impl ReceivedSvid {
             "the certificate is for {}",
             svid.spiffe_id()
         );
+        bundle
+            .verify(&svid, now)
+            .context("SVID failed verification against bundle")?;
         Ok(Self {
             svid,
             hint: received.hint,
@@ -84,5 +90,20 @@ impl Certificates {
         let infos = ders.iter().map(|der| CertificateInfo::parse(der));
         let infos = infos.collect::<Result<_, _>>()?;
         Ok(Self { ders, infos })
+    }
+
+    /// Whether they are roots that the chain of `svid` leads to.
+    fn verify(&self, svid: &X509Svid, now: UnixTime) -> anyhow::Result<()> {
+        let authorities = self.ders.iter().map(|der| X509Authority {
+            certificate: der.clone(),
+            tainted: false,
+        });
+        let bundle = Bundle {
+            x509_authorities: authorities.collect(),
+            ..Bundle::empty(svid.spiffe_id().trust_domain().clone())
+        };
+        let material = TlsMaterial::new(None, [Arc::new(bundle)])?;
+        verify_svid_chain(svid.chain(), &material, now)?;
+        Ok(())
     }
 }

@@ -68,7 +68,11 @@ fn lifetime(text: &mut String, what: &str, certificate: &CertificateInfo) {
 
 #[cfg(test)]
 mod tests {
-    use identity::{clock::UnixTime, testing::TestAuthority, x509_svid::X509Svid};
+    use identity::{
+        clock::{Clock as _, SystemClock, UnixTime},
+        testing::TestAuthority,
+        x509_svid::X509Svid,
+    };
     use proto::workload::{X509svid, X509svidResponse};
 
     use super::*;
@@ -107,7 +111,11 @@ mod tests {
             UnixTime::from_secs(START),
             UnixTime::from_secs(START + 60),
         );
-        let received = ReceivedSvids::parse(response(&authority, &svid, "h1")).unwrap();
+        let received = ReceivedSvids::parse(
+            response(&authority, &svid, "h1"),
+            UnixTime::from_secs(START + 1),
+        )
+        .unwrap();
         let waited = Duration::from_millis(3);
         let shown = report(&received, waited, Hints::Shown);
         assert_eq!(
@@ -136,28 +144,23 @@ mod tests {
         wrong_id.svids[0].spiffe_id = "spiffe://example.org/other".to_owned();
         let mut no_bundle = response(&authority, &svid, "");
         no_bundle.svids[0].bundle.clear();
+        let stranger = TestAuthority::new("example.org");
+        let wrong_bundle = response(&stranger, &svid, "");
         for (broken, expected) in [
-            (
-                X509svidResponse::default(),
-                "workload response contains no svids",
-            ),
+            (X509svidResponse::default(), "contains no svids"),
             (
                 wrong_key,
-                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/web\"",
+                "svid entry 0 for spiffe id \"spiffe://example.org/web\": leaf certificate does not match",
             ),
-            (
-                wrong_id,
-                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/other\"",
-            ),
-            (
-                no_bundle,
-                "failed to parse svid entry 0 for spiffe id \"spiffe://example.org/web\"",
-            ),
+            (wrong_id, "the certificate is for spiffe://example.org/web"),
+            (no_bundle, "failed to parse trust bundle"),
+            (wrong_bundle, "SVID failed verification against bundle"),
         ] {
-            let error = ReceivedSvids::parse(broken)
-                .err()
-                .map(|error| error.to_string());
-            assert_eq!(error.as_deref(), Some(expected));
+            let Err(error) = ReceivedSvids::parse(broken, SystemClock.now()) else {
+                panic!("taken, instead of: {expected}");
+            };
+            let error = format!("{error:#}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -6,6 +6,7 @@ use daemon::{
     command_line::{Command, RpcError, Terminal},
     flags::{FlagSet, Parsed},
 };
+use identity::clock::{Clock as _, SystemClock};
 use proto::workload::X509svidRequest;
 use tokio::time::Instant;
 use tonic::Status;
@@ -68,7 +69,7 @@ async fn follow_one_stream(
     loop {
         let update = stream.message().await.map_err(RpcError::from)?;
         let update = update.ok_or_else(|| RpcError::from(Status::unknown("EOF")))?;
-        let received = ReceivedSvids::parse(update)?;
+        let received = ReceivedSvids::parse(update, SystemClock.now())?;
         terminal.print(&report(&received, since.elapsed(), Hints::Hidden));
         *since = Instant::now();
     }
