@@ -1,3 +1,5 @@
+//! Spellings, types, errors and usage texts, against what Go prints.
+
 use std::time::Duration;
 
 use super::{FlagError, FlagSet};

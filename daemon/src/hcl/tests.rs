@@ -1,3 +1,5 @@
+//! Notations, errors and limits of the config language.
+
 use super::{MAX_DEPTH, MAX_LEN_BYTES, Object, UnknownKey, decode::Labelled, parse};
 
 fn parsed(text: &str) -> Object {

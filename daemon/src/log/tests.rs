@@ -1,3 +1,5 @@
+//! Lines against those of logrus, and what changes while a process runs.
+
 use std::path::Path;
 
 use time::macros::datetime;

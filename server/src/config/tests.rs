@@ -1,3 +1,5 @@
+//! Defaults, precedence and refusals of `server.conf`.
+
 use std::path::Path;
 
 use daemon::{config::validation_report, log::Level};

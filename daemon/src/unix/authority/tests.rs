@@ -1,3 +1,5 @@
+//! Conversations cut, bent and padded in every way, byte for byte.
+
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},

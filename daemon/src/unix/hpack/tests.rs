@@ -1,3 +1,5 @@
+//! The examples of RFC 7541, and what no encoder sends.
+
 use super::*;
 
 fn hex(text: &str) -> Vec<u8> {
