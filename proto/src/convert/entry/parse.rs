@@ -186,6 +186,7 @@ fn ttl_s(ttl: i32, rule: EntryRule) -> Result<u32, ConvertError> {
     u32::try_from(ttl).map_err(|_negative| ConvertError::EntryRule(rule))
 }
 
+/// A time before 1970 never ended an entry in SPIRE either.
 fn expires_at(seconds: i64) -> Option<UnixTime> {
-    (seconds != 0).then(|| UnixTime::from_secs(seconds))
+    (seconds > 0).then(|| UnixTime::from_secs(seconds))
 }

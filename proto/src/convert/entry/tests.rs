@@ -90,6 +90,15 @@ fn id_is_made_up_and_revision_and_time_are_ours() {
 }
 
 #[test]
+fn end_before_1970_is_none() {
+    let wire = types::Entry {
+        expires_at: -5,
+        ..minimal()
+    };
+    assert_eq!(new(&own(), &wire, NOW).unwrap().expires_at, None);
+}
+
+#[test]
 fn missing_parts_are_asked_for_in_order() {
     refused(
         &types::Entry::default(),
