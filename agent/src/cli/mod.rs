@@ -5,6 +5,7 @@
 
 mod api;
 mod healthcheck;
+mod run;
 mod validate;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ const DEADLINE: Option<Duration> = Some(Duration::from_secs(60));
 pub fn program(name: String) -> Program {
     let mut commands = Vec::new();
     commands.extend(api::commands());
-    commands.extend([healthcheck::command(), validate::command()]);
+    commands.extend([healthcheck::command(), run::command(), validate::command()]);
     Program {
         name,
         version: env!("CARGO_PKG_VERSION"),
