@@ -6,6 +6,7 @@ mod error;
 mod options;
 mod start;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,6 +264,12 @@ impl Store {
             added.map_err(|source| SealError::Provider { id: key.id, source })?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
