@@ -75,7 +75,7 @@ impl Listener {
 
     /// Accepts connections for ever: failures to accept are logged and tried again, so no item is an error.
     ///
-    /// The type is what [`tonic::transport::server::Router::serve_with_incoming_shutdown`] takes.
+    /// The type is what [`tonic::transport::Server::serve_with_incoming_shutdown`] takes.
     pub fn incoming(self) -> impl Stream<Item = io::Result<Connection>> + Send {
         futures_util::stream::unfold(self, |listener| async {
             let connection = listener.accept().await;
