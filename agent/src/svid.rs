@@ -91,7 +91,15 @@ impl OwnSvid {
     /// Takes in the latest bundle of the own trust domain. An agent whose SVID depends on a tainted
     /// authority renews it at once.
     pub fn set_bundle(&self, bundle: &Bundle) {
-        let svid = self.held.lock().svid.clone();
+        if bundle.x509_authorities.is_empty() {
+            // With it the agent would never again believe any server.
+            warn!("Bundle without X.509 authorities ignored");
+            return;
+        }
+        // Kept until the material is set: a renewal in between would be undone, and the server
+        // takes the SVID before it for an old one.
+        let held = self.held.lock();
+        let svid = held.svid.clone();
         let tainted = tainted_key_ids(bundle);
         let depends = issuer_key_ids(svid.chain())
             .iter()
@@ -104,6 +112,7 @@ impl OwnSvid {
             return;
         }
         self.set_material(TlsMaterial::new(Some(svid), [Arc::new(bundle.clone())]));
+        drop(held);
         let authorities = bundle.x509_authorities.iter();
         let authorities = authorities.map(|one| one.certificate.clone()).collect();
         if let Err(error) = self.data.lock().store_bundle(authorities) {
@@ -157,12 +166,14 @@ impl OwnSvid {
         if let Err(error) = stored {
             warn!(error = %chain(&error), "Could not store SVID");
         }
+        let mut held = self.held.lock();
         self.set_material(TlsMaterial::new(Some(svid.clone()), self.bundle()));
-        *self.held.lock() = Held {
+        *held = Held {
             rotate_at: rotation_time(&svid, self.availability_target),
             svid,
             reattestable,
         };
+        drop(held);
         self.is_tainted.store(false, Ordering::Relaxed);
         self.must_reattest.store(false, Ordering::Relaxed);
     }
@@ -253,6 +264,7 @@ impl Rotator {
             let csr = generate_csr(&key, None, &[]).map_err(RenewError::Csr)?;
             let chain = self.client.renew_agent(csr).await?;
             let svid = X509Svid::new(chain, key).map_err(RenewError::Svid)?;
+            self.check_id(&svid)?;
             info!(spiffe_id = %svid.spiffe_id(), "Successfully rotated agent SVID");
             self.own.replace(svid, reattestable);
         }
@@ -267,11 +279,22 @@ impl Rotator {
         let material = TlsMaterial::new(None, self.own.bundle())?;
         let mode = TlsMode::Verified(SharedTlsMaterial::new(material));
         let dialer = Dialer::new(&self.servers, mode)?;
-        let attested = attest(&dialer, &self.servers.trust_domain, evidence, key).await?;
+        let attested = attest(&dialer, &self.servers, evidence, key).await?;
+        self.check_id(&attested.svid)?;
         info!(spiffe_id = %attested.svid.spiffe_id(), "Successfully reattested node");
         self.own.replace(attested.svid, attested.reattestable);
         self.own.set_bundle(&attested.bundle);
         Ok(())
+    }
+
+    /// Entries and records on the server are tied to the id that the agent came up with.
+    fn check_id(&self, svid: &X509Svid) -> Result<(), RenewError> {
+        let expected = self.own.spiffe_id();
+        if *svid.spiffe_id() == expected {
+            return Ok(());
+        }
+        let received = svid.spiffe_id().clone();
+        Err(RenewError::AnotherId { received, expected })
     }
 
     /// Whether the agent can go on after a failed renewal.
@@ -315,6 +338,14 @@ pub enum RenewError {
     /// What the server sent is not an SVID for the key of this agent.
     #[error("server sent an unusable SVID")]
     Svid(#[source] SvidError),
+    /// What the server sent is somebody else's SVID.
+    #[error("server sent the SVID of {received} to {expected}")]
+    AnotherId {
+        /// Whose it is.
+        received: SpiffeId,
+        /// Who asked for one.
+        expected: SpiffeId,
+    },
     /// The TLS library refuses the bundle.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
@@ -332,4 +363,55 @@ pub enum OwnSvidError {
     /// Its SVID ended.
     #[error("current SVID has already expired and rotation failed")]
     Expired(#[source] Box<RenewError>),
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::testing::TestAuthority;
+
+    use super::*;
+
+    fn own(authority: &TestAuthority, directory: &std::path::Path) -> OwnSvid {
+        let attested = Attested {
+            svid: authority.x509_svid("/spire/agent/x"),
+            bundle: authority.bundle(),
+            reattestable: false,
+        };
+        let data = DataFile::open(directory).unwrap();
+        OwnSvid::new(authority.trust_domain().clone(), attested, data, None).unwrap()
+    }
+
+    #[test]
+    fn bundle_that_arrives_during_a_renewal_does_not_undo_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, directory.path());
+        let shown = own.material();
+        std::thread::scope(|scope| {
+            let renewals = scope.spawn(|| {
+                for _ in 0..100 {
+                    let svid = authority.x509_svid("/spire/agent/x");
+                    own.replace(svid.clone(), false);
+                    for _ in 0..100 {
+                        let material = shown.load();
+                        assert_eq!(material.svid().unwrap().serial(), svid.serial());
+                    }
+                }
+            });
+            let mut bundle = authority.bundle();
+            while !renewals.is_finished() {
+                bundle.sequence += 1;
+                own.set_bundle(&bundle);
+            }
+        });
+    }
+
+    #[test]
+    fn bundle_without_authorities_is_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, directory.path());
+        own.set_bundle(&Bundle::empty(authority.trust_domain().clone()));
+        assert_eq!(*own.bundle().unwrap(), authority.bundle());
+    }
 }

@@ -4,11 +4,13 @@
 
 mod start;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use identity::bundle::Bundle;
 use identity::secret::{PrivateKey, SecretBytes};
-use identity::trust_domain::TrustDomain;
+use identity::spiffe_id::SpiffeId;
+use identity::tls::{PeerError, TlsError, TlsMaterial, verify_svid_chain};
 use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::{SvidError, X509Svid};
 use proto::spire::api::server::agent::v1::agent_client::AgentClient;
@@ -21,7 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::client::{self, CallError, Dialer, Malformed};
+use crate::client::{self, CallError, Dialer, Malformed, Servers};
 
 pub use start::{StartError, Starter};
 
@@ -50,7 +52,7 @@ pub struct Attested {
 /// The server was not reached, refuses, or breaks the protocol. The evidence may be spent.
 pub async fn attest(
     dialer: &Dialer,
-    trust_domain: &TrustDomain,
+    servers: &Servers,
     evidence: &Evidence,
     key: &PrivateKey,
 ) -> Result<Attested, AttestError> {
@@ -59,7 +61,8 @@ pub async fn attest(
         let channel = dialer.connect().await.map_err(CallError::Dial)?;
         let (chain, reattestable) = request_svid(channel.clone(), evidence, csr_der).await?;
         let svid = X509Svid::new(chain, key.clone()).map_err(AttestError::Svid)?;
-        let bundle = client::own_bundle(channel, trust_domain).await?;
+        let bundle = client::own_bundle(channel, &servers.trust_domain).await?;
+        check(&svid, &bundle, servers)?;
         Ok(Attested {
             svid,
             bundle,
@@ -70,6 +73,20 @@ pub async fn attest(
         Ok(result) => result,
         Err(_elapsed) => Err(CallError::Deadline(DEADLINE).into()),
     }
+}
+
+/// The server may send what it likes, above all in an insecure bootstrap; what is kept must fit
+/// together.
+fn check(svid: &X509Svid, bundle: &Bundle, servers: &Servers) -> Result<(), AttestError> {
+    let id = svid.spiffe_id();
+    if !id.is_member_of(&servers.trust_domain) || !id.is_agent() {
+        return Err(AttestError::NotAnAgent(id.clone()));
+    }
+    let material = TlsMaterial::new(None, [Arc::new(bundle.clone())])?;
+    // The server's clock may be ahead of this one.
+    let now = servers.clock.now().max(svid.not_before());
+    verify_svid_chain(svid.chain(), &material, now).map_err(AttestError::Unverifiable)?;
+    Ok(())
 }
 
 async fn request_svid(
@@ -124,11 +141,71 @@ pub enum AttestError {
     /// What the server sent is not an SVID for the key of this agent.
     #[error("server sent an unusable SVID")]
     Svid(#[source] SvidError),
+    /// What the server sent is not the SVID of an agent of the trust domain.
+    #[error("server sent an SVID of {0}, which is no agent of the trust domain")]
+    NotAnAgent(SpiffeId),
+    /// The SVID was not signed by an authority of the bundle that came with it.
+    #[error("SVID does not verify against the bundle")]
+    Unverifiable(#[source] PeerError),
+    /// The TLS library refuses the bundle.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
 }
 
 impl AttestError {
     /// Whether the server refuses this node for good.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Call(error) if error.code() == Code::PermissionDenied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::clock::{FakeClock, UnixTime};
+    use identity::testing::TestAuthority;
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
+
+    #[test]
+    fn only_an_agent_of_the_domain_signed_by_its_bundle_is_kept() {
+        let own = TestAuthority::at("example.org", NOW);
+        let servers = Servers {
+            addresses: Vec::new(),
+            trust_domain: own.trust_domain().clone(),
+            clock: Arc::new(FakeClock::new(NOW)),
+        };
+        let verdict = |svid: &X509Svid, bundle: &Bundle| {
+            check(svid, bundle, &servers).map_err(|error| error.to_string())
+        };
+        let agent = own.x509_svid("/spire/agent/x");
+        assert_eq!(verdict(&agent, &own.bundle()), Ok(()));
+        assert_eq!(
+            verdict(&own.x509_svid("/workload"), &own.bundle()).unwrap_err(),
+            "server sent an SVID of spiffe://example.org/workload, which is no agent of the trust domain"
+        );
+        let foreign = TestAuthority::at("other.test", NOW).x509_svid("/spire/agent/x");
+        assert_eq!(
+            verdict(&foreign, &own.bundle()).unwrap_err(),
+            "server sent an SVID of spiffe://other.test/spire/agent/x, which is no agent of the trust domain"
+        );
+        let impostor = TestAuthority::at("example.org", NOW);
+        assert_eq!(
+            verdict(&impostor.x509_svid("/spire/agent/x"), &own.bundle()).unwrap_err(),
+            "SVID does not verify against the bundle"
+        );
+    }
+
+    #[test]
+    fn clock_that_is_late_does_not_refuse_a_fresh_svid() {
+        let own = TestAuthority::at("example.org", NOW);
+        let servers = Servers {
+            addresses: Vec::new(),
+            trust_domain: own.trust_domain().clone(),
+            clock: Arc::new(FakeClock::new(NOW.saturating_sub(Duration::from_secs(30)))),
+        };
+        let agent = own.x509_svid("/spire/agent/x");
+        assert!(matches!(check(&agent, &own.bundle(), &servers), Ok(())));
     }
 }

@@ -89,7 +89,7 @@ impl Starter {
         key: &PrivateKey,
     ) -> Result<Result<Attested, AttestError>, StartError> {
         let dialer = self.dialer(data)?;
-        Ok(attest(&dialer, &self.servers.trust_domain, evidence, key).await)
+        Ok(attest(&dialer, &self.servers, evidence, key).await)
     }
 
     fn store(&self, attested: &Attested, data: &mut DataFile) -> Result<(), StartError> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,15 +167,13 @@ impl Program {
             path: exe.to_path_buf(),
             source,
         };
-        let path = std::fs::read_link(exe).map_err(failed)?;
-        let Some(text) = path.to_str() else {
-            return Err(UnixError::Path(path));
-        };
-        let mut selectors = vec![selector("path", text)?];
         if let DigestLimit::NoDigest = self.digest {
-            return Ok(selectors);
+            return Ok(vec![path_selector(exe)?]);
         }
         let mut file = File::open(exe).map_err(failed)?;
+        // The path of the file that is open, because the process may start another program at any
+        // moment: path and digest must be of the same one.
+        let mut selectors = vec![path_selector(&own_link(&file))?];
         let len_bytes = file.metadata().map_err(failed)?.len();
         if let DigestLimit::Bytes(limit_bytes) = self.digest
             && len_bytes > limit_bytes
@@ -187,6 +186,22 @@ impl Program {
         selectors.push(selector("sha256", &sha256_hex(&mut file).map_err(failed)?)?);
         Ok(selectors)
     }
+}
+
+/// The path of the program that `link` leads to.
+fn path_selector(link: &Path) -> Result<Selector, UnixError> {
+    let path = std::fs::read_link(link).map_err(|source| UnixError::Read {
+        path: link.to_path_buf(),
+        source,
+    })?;
+    match path.to_str() {
+        Some(text) => selector("path", text),
+        None => Err(UnixError::Path(path)),
+    }
+}
+
+fn own_link(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn selector(fact: &str, value: &str) -> Result<Selector, UnixError> {

@@ -28,6 +28,10 @@ const CACHE_HIT_DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(8);
 
+/// Tokens longer than this are not kept. Workloads choose the audience, so a few of them could fill
+/// the memory with tokens of megabytes.
+const MAX_CACHED_LEN_BYTES: usize = 16 * 1024;
+
 /// Gives out JWT-SVIDs.
 pub struct JwtSvids {
     client: ServerClient,
@@ -76,7 +80,9 @@ impl JwtSvids {
         };
         match (self.request(entry, audience, deadline).await, cached) {
             (Ok(token), _) => {
-                self.cache.lock().insert(key, Arc::clone(&token), now);
+                if token.token().len() <= MAX_CACHED_LEN_BYTES {
+                    self.cache.lock().insert(key, Arc::clone(&token), now);
+                }
                 Ok(token)
             }
             (Err(error), Some(token)) if self.clock.now() < token.expires_at() => {
