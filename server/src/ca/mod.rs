@@ -1,0 +1,217 @@
+//! The certificate authority: one handle that signs, and the tasks that keep it able to.
+//!
+//! Private authority keys are used in `signer` alone. The life of an authority is replicated state
+//! that `lifecycle` decides on and `reconcile` carries out, on the leading member; every member
+//! signs with what is active. Signing never waits for the store.
+
+mod activation;
+mod authority;
+mod certificate;
+mod der;
+mod lifecycle;
+mod name;
+mod policy;
+mod reconcile;
+mod server_svid;
+mod signer;
+mod validation;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use identity::{
+    clock::Clock,
+    dns_name::DnsName,
+    jwt_svid::{JwtSvid, random_jti},
+    spiffe_id::SpiffeId,
+    trust_domain::TrustDomain,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::ca::{
+    activation::Activation,
+    signer::{JwtRequest, LeafRequest, Signer},
+};
+pub use crate::ca::{
+    name::{DistinguishedName, NameError},
+    policy::Policy,
+    reconcile::AuthorityTask,
+    server_svid::{ServerSvidError, ServerSvidTask},
+    signer::{IssuedX509, SignError},
+    validation::ValidationError,
+};
+
+/// Signs what this server issues. A clone is the same authority.
+#[derive(Clone)]
+pub struct Ca(Arc<Inner>);
+
+struct Inner {
+    signer: Arc<Signer>,
+    policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
+    activation: Activation,
+}
+
+/// Whose X.509-SVID is asked for, which decides its subject and default lifetime.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SvidSubject {
+    /// A workload: the first DNS name becomes the common name.
+    Workload,
+    /// An agent.
+    Agent,
+    /// This server.
+    Server,
+    /// A workload with a subject of its own; the first DNS name replaces its common name.
+    Custom(DistinguishedName),
+}
+
+/// What an X.509-SVID shall say.
+#[derive(Debug)]
+pub struct X509SvidParams<'a> {
+    /// Its only URI name.
+    pub spiffe_id: &'a SpiffeId,
+    /// The holder's public key, SubjectPublicKeyInfo in DER.
+    pub public_key_der: &'a [u8],
+    /// Further names.
+    pub dns_names: &'a [DnsName],
+    /// Lifetime; `None` for the default of the subject. Cut at the issuer's end.
+    pub ttl: Option<Duration>,
+    /// Whose it is.
+    pub subject: SvidSubject,
+}
+
+/// What a JWT-SVID shall say.
+#[derive(Debug)]
+pub struct JwtSvidParams<'a> {
+    /// Its subject.
+    pub spiffe_id: &'a SpiffeId,
+    /// For whom it is; empty strings do not count, and one must be left.
+    pub audience: Vec<String>,
+    /// Lifetime; `None` for the default. Cut at the key's end.
+    pub ttl: Option<Duration>,
+    /// Whether each token gets a unique id.
+    pub include_jti: bool,
+}
+
+impl Ca {
+    /// Whether JWT-SVIDs are issued at all.
+    pub fn issues_jwt_svids(&self) -> bool {
+        self.0.policy.jwt_enabled
+    }
+
+    /// The trust domain that is signed for.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.0.policy.trust_domain
+    }
+
+    /// Signs an X.509-SVID. Takes tens of microseconds with an EC authority, milliseconds with RSA.
+    ///
+    /// # Errors
+    /// No authority is active and valid, or the public key is unusable. Nothing was issued.
+    pub fn sign_x509_svid(&self, params: &X509SvidParams<'_>) -> Result<IssuedX509, SignError> {
+        let policy = &self.0.policy;
+        let default_ttl = match &params.subject {
+            SvidSubject::Agent => policy.agent_ttl,
+            SvidSubject::Workload | SvidSubject::Server | SvidSubject::Custom(_) => {
+                policy.x509_svid_ttl
+            }
+        };
+        let mut subject = match &params.subject {
+            SvidSubject::Custom(subject) => subject.clone(),
+            SvidSubject::Workload | SvidSubject::Agent | SvidSubject::Server => {
+                policy.svid_subject.clone()
+            }
+        };
+        if let Some(first) = params.dns_names.first() {
+            subject = subject.with_common_name(first.as_str());
+        }
+        let request = LeafRequest {
+            spiffe_id: params.spiffe_id,
+            public_key_der: params.public_key_der,
+            dns_names: params.dns_names,
+            subject: &subject,
+            ttl: params.ttl.unwrap_or(default_ttl),
+        };
+        self.0.signer.sign_leaf(&request, self.0.clock.now())
+    }
+
+    /// Signs a JWT-SVID.
+    ///
+    /// # Errors
+    /// No key is active and valid, or the audience is not acceptable. Nothing was issued.
+    pub fn sign_jwt_svid(&self, params: JwtSvidParams<'_>) -> Result<JwtSvid, SignError> {
+        let policy = &self.0.policy;
+        let mut audience = params.audience;
+        audience.retain(|member| !member.is_empty());
+        if audience.is_empty() {
+            return Err(SignError::EmptyAudience);
+        }
+        let request = JwtRequest {
+            spiffe_id: params.spiffe_id,
+            audience,
+            ttl: params.ttl.unwrap_or(policy.jwt_svid_ttl),
+            issuer: policy.jwt_issuer.as_deref(),
+            jti: params.include_jti.then(random_jti),
+        };
+        self.0.signer.sign_jwt(request, self.0.clock.now())
+    }
+
+    /// Signs the CA certificate of a downstream server of this trust domain; returns it, followed
+    /// by the certificates up to but without the root.
+    ///
+    /// # Errors
+    /// As [`Self::sign_x509_svid`].
+    pub fn sign_downstream_authority(
+        &self,
+        public_key_der: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<Vec<CertificateDer<'static>>, SignError> {
+        let policy = &self.0.policy;
+        let ttl = ttl.unwrap_or(policy.ca_ttl);
+        self.0.signer.sign_downstream_authority(
+            public_key_der,
+            &policy.trust_domain,
+            ttl,
+            self.0.clock.now(),
+        )
+    }
+
+    /// Whether one signature on a certificate takes about a millisecond or more.
+    pub fn signs_slowly(&self) -> bool {
+        self.0.signer.is_slow()
+    }
+
+    /// Waits until an authority of every kind that is wanted can sign here.
+    ///
+    /// Cancel-safe.
+    pub async fn ready(&self) {
+        self.0.activation.wait_until(|| self.can_sign()).await;
+    }
+
+    /// The certificate of the intermediate that signs now.
+    fn active_intermediate(&self) -> Option<CertificateDer<'static>> {
+        self.0
+            .signer
+            .issuers()
+            .x509
+            .as_ref()
+            .map(|issuer| issuer.certificate().clone())
+    }
+
+    /// Whether every kind of SVID can be signed now.
+    pub fn can_sign(&self) -> bool {
+        self.0
+            .signer
+            .can_sign(self.0.policy.jwt_enabled, self.0.clock.now())
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca")
+            .field("signer", &self.0.signer)
+            .finish_non_exhaustive()
+    }
+}

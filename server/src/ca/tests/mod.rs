@@ -1,0 +1,5 @@
+//! What the authority promises, checked by parsers and verifiers that are not its own.
+
+mod profile;
+mod rotation;
+mod server_svid;

@@ -1,0 +1,67 @@
+//! The server's own SVID follows time, its issuer and the bundles.
+
+use identity::{clock::Clock, spiffe_id::SpiffeId, tls::TlsMaterial, x509_svid::X509Svid};
+
+use crate::{
+    ca::{Ca, ServerSvidTask},
+    testing::{HOUR, TestStore, policy, trust_domain},
+};
+
+fn shown(material: &TlsMaterial) -> &X509Svid {
+    material.svid().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_svid_is_replaced_at_half_of_its_life() {
+    let world = TestStore::create().await;
+    let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy());
+    authorities.settle().await.unwrap();
+    let (material, mut task) = ServerSvidTask::start(ca, world.store.clone(), world.clock())
+        .await
+        .unwrap();
+    let first = material.load();
+    assert_eq!(
+        *shown(&first).spiffe_id(),
+        SpiffeId::server(&trust_domain())
+    );
+    assert_eq!(
+        shown(&first).not_after(),
+        world.clock.now().saturating_add(HOUR)
+    );
+    assert!(first.bundle(&trust_domain()).is_some());
+
+    world.clock.advance(HOUR / 4);
+    task.refresh().await.unwrap();
+    assert_eq!(shown(&material.load()).serial(), shown(&first).serial());
+
+    world.clock.advance(HOUR / 4);
+    task.refresh().await.unwrap();
+    let second = material.load();
+    assert_ne!(shown(&second).serial(), shown(&first).serial());
+    assert_ne!(
+        shown(&second).key().public_key_der(),
+        shown(&first).key().public_key_der()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_svid_is_replaced_when_its_issuer_changes() {
+    let world = TestStore::create().await;
+    let mut policy = policy();
+    policy.x509_svid_ttl = 72 * HOUR;
+    let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy);
+    authorities.settle().await.unwrap();
+    let (material, mut task) = ServerSvidTask::start(ca, world.store.clone(), world.clock())
+        .await
+        .unwrap();
+    let first = material.load();
+    // The next intermediate is prepared at 12 hours; the SVID would be replaced at the same time.
+    world.clock.advance(11 * HOUR);
+    authorities.settle().await.unwrap();
+    task.refresh().await.unwrap();
+    assert_eq!(shown(&material.load()).chain()[1], shown(&first).chain()[1]);
+    world.clock.advance(10 * HOUR);
+    authorities.settle().await.unwrap();
+    task.refresh().await.unwrap();
+    assert_ne!(shown(&material.load()).chain()[1], shown(&first).chain()[1]);
+}

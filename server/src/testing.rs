@@ -1,0 +1,91 @@
+//! A store of its own for each test, with a clock that the test moves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::clock::{Clock, FakeClock, UnixTime};
+use identity::secret::KeyType;
+use identity::trust_domain::TrustDomain;
+use raft_store::{FileSeal, Options, Store};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::ca::{DistinguishedName, Policy};
+
+/// 2027-01-15, at which every test begins.
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A store in a directory that goes with it.
+pub(crate) struct TestStore {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<FakeClock>,
+    driver: JoinHandle<()>,
+    directory: TempDir,
+}
+
+impl TestStore {
+    /// An empty store.
+    pub(crate) async fn create() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::open(directory, Arc::new(FakeClock::new(NOW))).await
+    }
+
+    /// The same store after an orderly stop. No other handle of it may be left.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            store,
+            clock,
+            driver,
+            directory,
+        } = self;
+        store.close().await.unwrap();
+        driver.await.unwrap();
+        Self::open(directory, clock).await
+    }
+
+    /// The clock, as services take it.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock) as Arc<dyn Clock>
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test waits for its driver in restart"
+    )]
+    async fn open(directory: TempDir, clock: Arc<FakeClock>) -> Self {
+        let seal = FileSeal::at(&directory.path().join("seal.key"));
+        let options = Options::new(directory.path().join("data"), Box::new(seal));
+        let (store, driver) = Store::open(options).await.unwrap();
+        let driver = tokio::spawn(async move { driver.run().await.unwrap() });
+        Self {
+            store,
+            clock,
+            driver,
+            directory,
+        }
+    }
+}
+
+/// What a server without any settings does.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        trust_domain: trust_domain(),
+        ca_ttl: DAY,
+        ca_key_type: KeyType::EcP256,
+        jwt_key_type: KeyType::EcP256,
+        ca_subject: DistinguishedName::new(&["US".to_owned()], &["SPIFFE".to_owned()], ""),
+        svid_subject: DistinguishedName::svid_default(),
+        jwt_enabled: true,
+        jwt_issuer: None,
+        x509_svid_ttl: HOUR,
+        jwt_svid_ttl: HOUR / 12,
+        agent_ttl: HOUR,
+    }
+}
+
+/// `example.org`.
+pub(crate) fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
