@@ -1,0 +1,63 @@
+//! Owns attestation by join token: whoever shows the token is the agent that it was made for.
+
+use identity::selector::SelectorSet;
+use identity::spiffe_id::SpiffeId;
+use raft_store::{DiscardJoinToken, JoinTokenHash};
+
+use super::{AttestError, Attestation, CONFIRM_WITHIN, Identified};
+
+/// The name of this kind of attestation.
+pub(super) const TYPE: &str = "join_token";
+
+impl Attestation {
+    /// The agent of the token in `payload`, if there is such a token. It is not used up yet.
+    pub(super) async fn identify_by_join_token(
+        &self,
+        payload: &[u8],
+    ) -> Result<Identified, AttestError> {
+        let hash = JoinTokenHash::of(payload);
+        self.confirm_token(&hash).await?;
+        let spiffe_id = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|token| SpiffeId::join_token_agent(self.ca.trust_domain(), token).ok())
+            .ok_or(AttestError::TokenNotRedeemable)?;
+        Ok(Identified {
+            spiffe_id,
+            attestation_type: TYPE,
+            selectors: SelectorSet::default(),
+            can_reattest: false,
+            redeem: Some(hash),
+        })
+    }
+
+    /// Uses up what was shown by an agent that is not admitted.
+    pub(super) async fn give_up(&self, identified: &Identified) -> Result<(), AttestError> {
+        if let Some(hash) = identified.redeem {
+            self.propose(DiscardJoinToken { hash })
+                .await
+                .map_err(AttestError::Store)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a token that nobody made before anything is written: strangers may ask as often as
+    /// they like. Only what the quorum does not know either is refused.
+    async fn confirm_token(&self, hash: &JoinTokenHash) -> Result<(), AttestError> {
+        let is_known = || {
+            self.store
+                .read(|state| state.join_token_end(hash).is_some())
+        };
+        if is_known() {
+            return Ok(());
+        }
+        self.store
+            .linearizable(CONFIRM_WITHIN)
+            .await
+            .map_err(AttestError::Unconfirmed)?;
+        if is_known() {
+            Ok(())
+        } else {
+            Err(AttestError::TokenNotRedeemable)
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Owns node attestation: what an agent has to prove to be admitted, and its certificate.
+//!
+//! An agent exists from the moment that the store has its record, and gets its certificate only
+//! after that. Whatever admits it is used up by the same write, so a token admits one agent
+//! however many ask at once and whichever member they ask.
+
+mod join_token;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::clock::{Clock, UnixTime};
+use identity::selector::SelectorSet;
+use identity::spiffe_id::SpiffeId;
+use identity::x509::{Csr, X509Error};
+use raft_store::{
+    AgentRecord, AttestAgent, AttestOutcome, JoinTokenHash, Operation, Proposal, ProposeError,
+    ReadError, RenewAgent, RenewOutcome, Store,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::ca::{Ca, IssuedX509, SignError, SvidSubject, X509SvidParams};
+
+/// Admits agents and renews their certificates.
+#[derive(Clone)]
+pub struct Attestation {
+    store: Store,
+    ca: Ca,
+    clock: Arc<dyn Clock>,
+}
+
+/// What an agent shows to be admitted.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The kind of attestation.
+    pub kind: &'a str,
+    /// In the format of that kind.
+    pub payload: &'a [u8],
+    /// A signing request, of which only the public key counts.
+    pub csr: &'a [u8],
+}
+
+/// An agent that was admitted, or renewed.
+#[derive(Clone, Debug)]
+pub struct AgentSvid {
+    /// Its name.
+    pub spiffe_id: SpiffeId,
+    /// Its certificate, then the intermediate.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Last second of its certificate.
+    pub not_after: UnixTime,
+    /// Whether it has to attest again instead of renewing.
+    pub can_reattest: bool,
+}
+
+/// Who an agent is, by what it has shown, and what its admission uses up.
+struct Identified {
+    spiffe_id: SpiffeId,
+    attestation_type: &'static str,
+    selectors: SelectorSet,
+    can_reattest: bool,
+    redeem: Option<JoinTokenHash>,
+}
+
+impl Attestation {
+    /// Attestation of agents that `store` holds, with certificates of `ca`.
+    pub fn new(store: Store, ca: Ca, clock: Arc<dyn Clock>) -> Self {
+        Self { store, ca, clock }
+    }
+
+    /// Admits the agent that `evidence` proves.
+    ///
+    /// # Errors
+    /// Why it was not admitted. After [`AttestError::Store`] it may have been; its token is then
+    /// used up, and the certificate was not handed out.
+    pub async fn attest(&self, evidence: Evidence<'_>) -> Result<AgentSvid, AttestError> {
+        let identified = match evidence.kind {
+            join_token::TYPE => self.identify_by_join_token(evidence.payload).await?,
+            unknown => return Err(AttestError::UnknownType(unknown.into())),
+        };
+        let csr = match Csr::parse(evidence.csr) {
+            Ok(csr) => csr,
+            Err(error) => {
+                self.give_up(&identified).await?;
+                return Err(AttestError::Csr(error));
+            }
+        };
+        let issued = self.sign(&identified.spiffe_id, &csr)?;
+        self.admit(identified, issued).await
+    }
+
+    /// Gives `agent` a new certificate. The old one stays good until the new one is shown.
+    ///
+    /// # Errors
+    /// Why it got none. After [`RenewError::Store`] a serial may be pending that nobody has.
+    pub async fn renew(&self, agent: &AgentRecord, csr: &[u8]) -> Result<AgentSvid, RenewError> {
+        let csr = Csr::parse(csr).map_err(RenewError::Csr)?;
+        let issued = self.sign(&agent.spiffe_id, &csr)?;
+        let renewal = RenewAgent {
+            spiffe_id: agent.spiffe_id.clone(),
+            new_serial: issued.serial.clone(),
+            new_not_after: issued.not_after,
+        };
+        match self.propose(renewal).await.map_err(RenewError::Store)? {
+            RenewOutcome::Renewed => {
+                tracing::info!(agent_id = %agent.spiffe_id, "Agent SVID renewed");
+                Ok(AgentSvid {
+                    spiffe_id: agent.spiffe_id.clone(),
+                    chain: issued.chain,
+                    not_after: issued.not_after,
+                    can_reattest: agent.can_reattest,
+                })
+            }
+            RenewOutcome::NotFound => Err(RenewError::NotFound),
+            RenewOutcome::Banned => Err(RenewError::Banned),
+        }
+    }
+
+    fn sign(&self, spiffe_id: &SpiffeId, csr: &Csr) -> Result<IssuedX509, SignError> {
+        self.ca.sign_x509_svid(&X509SvidParams {
+            spiffe_id,
+            public_key_der: csr.spki_der(),
+            dns_names: &[],
+            ttl: None,
+            subject: SvidSubject::Agent,
+        })
+    }
+
+    async fn admit(
+        &self,
+        identified: Identified,
+        issued: IssuedX509,
+    ) -> Result<AgentSvid, AttestError> {
+        let Identified {
+            spiffe_id,
+            attestation_type,
+            can_reattest,
+            ..
+        } = identified;
+        let admission = AttestAgent {
+            spiffe_id: spiffe_id.clone(),
+            attestation_type: attestation_type.into(),
+            serial: issued.serial,
+            not_after: issued.not_after,
+            can_reattest,
+            selectors: identified.selectors,
+            redeem: identified.redeem,
+        };
+        match self.propose(admission).await.map_err(AttestError::Store)? {
+            AttestOutcome::Attested => {
+                tracing::info!(
+                    agent_id = %spiffe_id,
+                    node_attestor_type = attestation_type,
+                    "Agent attestation request completed"
+                );
+                let IssuedX509 {
+                    chain, not_after, ..
+                } = issued;
+                Ok(AgentSvid {
+                    spiffe_id,
+                    chain,
+                    not_after,
+                    can_reattest,
+                })
+            }
+            AttestOutcome::Banned => Err(AttestError::Banned),
+            AttestOutcome::TokenNotRedeemable => Err(AttestError::TokenNotRedeemable),
+            AttestOutcome::TokenExpired => Err(AttestError::TokenExpired),
+        }
+    }
+
+    async fn propose<O: Operation>(&self, operation: O) -> Result<O::Outcome, ProposeError> {
+        self.store
+            .propose(operation, Proposal::new(self.clock.now()))
+            .await
+    }
+}
+
+impl fmt::Debug for Attestation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attestation").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Evidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The payload may be a secret.
+        f.debug_struct("Evidence")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an agent was not admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// Nobody here knows that kind of attestation.
+    #[error("could not find node attestor type {0:?}")]
+    UnknownType(Box<str>),
+    /// There is no such token: never made, or used.
+    #[error("join token does not exist or has already been used")]
+    TokenNotRedeemable,
+    /// The token is too old, and gone now.
+    #[error("join token expired")]
+    TokenExpired,
+    /// The agent is banned until it is deleted.
+    #[error("agent is banned")]
+    Banned,
+    /// The signing request cannot be read.
+    #[error("signing request cannot be read")]
+    Csr(#[source] X509Error),
+    /// Its certificate could not be signed.
+    #[error("certificate could not be signed")]
+    Sign(#[from] SignError),
+    /// It is not certain that this member knows every token.
+    #[error("state could not be confirmed")]
+    Unconfirmed(#[source] ReadError),
+    /// The store did not take the agent, or did not say whether it did.
+    #[error("agent could not be stored")]
+    Store(#[source] ProposeError),
+}
+
+/// Why an agent got no new certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// There is no such agent any more.
+    #[error("agent not found")]
+    NotFound,
+    /// The agent was banned meanwhile.
+    #[error("agent is banned")]
+    Banned,
+    /// The signing request cannot be read.
+    #[error("signing request cannot be read")]
+    Csr(#[source] X509Error),
+    /// Its certificate could not be signed.
+    #[error("certificate could not be signed")]
+    Sign(#[from] SignError),
+    /// The store did not take the new serial, or did not say whether it did.
+    #[error("new serial could not be stored")]
+    Store(#[source] ProposeError),
+}
+
+/// How long a refusal may wait for the certainty that it is right.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
