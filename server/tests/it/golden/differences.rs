@@ -9,8 +9,9 @@
 //! + a line as we answer
 //! ```
 //!
-//! A paragraph whose recorded lines are found nowhere is out of date, and fails the test. The line
+//! Instead of whole lines, `< part` and `> part` replace a part of every line that has it, and
 //! `drop: …` names the profile of a certificate that our chains have and the recorded ones have not.
+//! A paragraph whose recorded text is found nowhere is out of date, and fails the test.
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -29,6 +30,8 @@ struct Change {
     at: String,
     recorded: Vec<String>,
     ours: Vec<String>,
+    recorded_part: String,
+    our_part: String,
 }
 
 impl Differences {
@@ -61,20 +64,23 @@ impl Differences {
             .and_then(|head| head.split_once(": "))
             .context("a paragraph begins with `in FIXTURE: reason`")?;
         ensure!(!reason.trim().is_empty(), "a reason is needed");
+        let is_ours = names.split(", ").any(|name| name == fixture);
         let mut change = Change::default();
         for line in lines {
             match line.split_at_checked(1) {
                 Some(("@", at)) => at.trim_start().clone_into(&mut change.at),
                 Some(("-", recorded)) => change.recorded.push(recorded.to_owned()),
                 Some(("+", ours)) => change.ours.push(ours.to_owned()),
+                Some(("<", recorded)) => recorded.trim().clone_into(&mut change.recorded_part),
+                Some((">", ours)) => ours.trim().clone_into(&mut change.our_part),
                 _ => match line.strip_prefix("drop: ") {
-                    Some(profile) => self.dropped_certificates.push(profile.to_owned()),
+                    Some(profile) if is_ours => self.dropped_certificates.push(profile.to_owned()),
+                    Some(_) => {}
                     None => bail!("unknown line {line:?}"),
                 },
             }
         }
-        let is_ours = names.split(", ").any(|name| name == fixture);
-        if is_ours && !change.recorded.is_empty() {
+        if is_ours && !(change.recorded.is_empty() && change.recorded_part.is_empty()) {
             self.changes.push(change);
         }
         Ok(())
@@ -99,6 +105,9 @@ impl Differences {
 impl Change {
     /// Replaces the recorded lines wherever they stand, and says how often that was.
     fn apply(&self, step: &mut Step) -> usize {
+        if !self.recorded_part.is_empty() {
+            return self.apply_to_parts(step);
+        }
         let mut applied = 0;
         let mut from = 0;
         while let Some(found) = step.answer[from..]
@@ -112,6 +121,16 @@ impl Change {
             applied += 1;
         }
         applied
+    }
+
+    fn apply_to_parts(&self, step: &mut Step) -> usize {
+        let lines = step
+            .answer
+            .iter_mut()
+            .filter(|line| line.contains(&self.recorded_part));
+        lines
+            .map(|line| *line = line.replace(&self.recorded_part, &self.our_part))
+            .count()
     }
 }
 
@@ -138,6 +157,15 @@ mod tests {
         let differences = Differences::parse(LIST, "f.script").unwrap();
         differences.apply(&mut changed).unwrap();
         assert_eq!(changed.steps[0].answer, ["  two", "  1", "  two"]);
+    }
+
+    #[test]
+    fn part_of_a_line_is_replaced_in_every_line() {
+        let mut changed = fixture(&["  \"a old b\"", "  old"]);
+        let list = "in f.script: own words\n< old\n> new\n";
+        let differences = Differences::parse(list, "f.script").unwrap();
+        differences.apply(&mut changed).unwrap();
+        assert_eq!(changed.steps[0].answer, ["  \"a new b\"", "  new"]);
     }
 
     #[test]
