@@ -12,6 +12,37 @@ use rustix::{
         DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
     },
 };
+use tracing::warn;
+
+use crate::log::{self, LogControl, LogError};
+
+/// Makes this process fit to hold keys, and makes it log: for `main`, before anything else.
+///
+/// # Errors
+/// [`PrepareError`]; the process should not go on.
+pub fn prepare(options: log::Options) -> Result<LogControl, PrepareError> {
+    // First: the log file is made under the tightened umask.
+    let loose = tighten_umask();
+    disable_core_dumps().map_err(PrepareError::CoreDumps)?;
+    let log = log::init(options)?;
+    if let Some(found) = loose {
+        let set = format!("{:04o}", found | 0o027);
+        let found = format!("{found:04o}");
+        warn!(found, set, "umask was too loose and has been tightened");
+    }
+    Ok(log)
+}
+
+/// Why a process is not fit to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Core dumps could not be switched off.
+    #[error("disable core dumps")]
+    CoreDumps(#[source] io::Error),
+    /// The log could not be set up.
+    #[error("could not start logger")]
+    Log(#[from] LogError),
+}
 
 /// Takes from others what the umask still grants beyond `0750`; an already tighter umask stays.
 ///

@@ -1,7 +1,7 @@
 //! `run`.
 
 use anyhow::Context as _;
-use daemon::{command_line::Command, flags::Parsed, log, process};
+use daemon::{command_line::Command, flags::Parsed, process, supervisor::Shutdown};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::{
@@ -26,10 +26,15 @@ pub(super) fn command() -> Command {
 async fn run(parsed: &Parsed) -> anyhow::Result<()> {
     end_with_parent()?;
     let config = config::load(&LoadArgs::from_flags(parsed))?;
-    process::tighten_umask();
-    process::disable_core_dumps()?;
-    log::init(config.log.clone())?;
-    let outcome = app::run(config).await;
+    let log = process::prepare(config.log.clone())?;
+    for explanation in &config.explanations {
+        tracing::warn!("{explanation}");
+    }
+    let outcome = tokio::select! {
+        outcome = app::run(config) => outcome,
+        // Ends only when the signal cannot be listened for.
+        outcome = log.reopen_on_signal(Shutdown::new()) => outcome.context("listen for SIGUSR2"),
+    };
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "fatal run error");
     }
