@@ -166,6 +166,13 @@ impl OwnSvid {
         if let Err(error) = stored {
             warn!(error = %chain(&error), "Could not store SVID");
         }
+        self.show(svid, reattestable);
+        self.is_tainted.store(false, Ordering::Relaxed);
+        self.must_reattest.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes `svid` for all connections from now on.
+    fn show(&self, svid: X509Svid, reattestable: bool) {
         let mut held = self.held.lock();
         self.set_material(TlsMaterial::new(Some(svid.clone()), self.bundle()));
         *held = Held {
@@ -173,9 +180,6 @@ impl OwnSvid {
             svid,
             reattestable,
         };
-        drop(held);
-        self.is_tainted.store(false, Ordering::Relaxed);
-        self.must_reattest.store(false, Ordering::Relaxed);
     }
 
     fn bundle(&self) -> Option<Arc<Bundle>> {
@@ -367,6 +371,8 @@ pub enum OwnSvidError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use identity::testing::TestAuthority;
 
     use super::*;
@@ -387,12 +393,15 @@ mod tests {
         let authority = TestAuthority::new("example.org");
         let own = own(&authority, directory.path());
         let shown = own.material();
+        let arrived = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let renewals = scope.spawn(|| {
-                for _ in 0..100 {
-                    let svid = authority.x509_svid("/spire/agent/x");
-                    own.replace(svid.clone(), false);
-                    for _ in 0..100 {
+                let svids = [(); 2].map(|()| authority.x509_svid("/spire/agent/x"));
+                for svid in svids.iter().cycle().take(60) {
+                    own.show(svid.clone(), false);
+                    // One bundle was on its way, and the next one would mend what it had spoilt.
+                    let before = arrived.load(Ordering::SeqCst);
+                    while arrived.load(Ordering::SeqCst) < before + 2 {
                         let material = shown.load();
                         assert_eq!(material.svid().unwrap().serial(), svid.serial());
                     }
@@ -402,6 +411,7 @@ mod tests {
             while !renewals.is_finished() {
                 bundle.sequence += 1;
                 own.set_bundle(&bundle);
+                arrived.fetch_add(1, Ordering::SeqCst);
             }
         });
     }
