@@ -79,7 +79,7 @@ impl Attestation {
             join_token::TYPE => self.identify_by_join_token(evidence.payload).await?,
             unknown => return Err(AttestError::UnknownType(unknown.into())),
         };
-        let csr = match Csr::parse(evidence.csr) {
+        let csr = match read_csr(evidence.csr) {
             Ok(csr) => csr,
             Err(error) => {
                 self.give_up(&identified).await?;
@@ -95,7 +95,7 @@ impl Attestation {
     /// # Errors
     /// Why it got none. After [`RenewError::Store`] a serial may be pending that nobody has.
     pub async fn renew(&self, agent: &AgentRecord, csr: &[u8]) -> Result<AgentSvid, RenewError> {
-        let csr = Csr::parse(csr).map_err(RenewError::Csr)?;
+        let csr = read_csr(csr).map_err(RenewError::Csr)?;
         let issued = self.sign(&agent.spiffe_id, &csr)?;
         let renewal = RenewAgent {
             spiffe_id: agent.spiffe_id.clone(),
@@ -177,6 +177,13 @@ impl Attestation {
     }
 }
 
+/// A signing request made by whoever holds its key: nobody gets a certificate over another's.
+fn read_csr(der: &[u8]) -> Result<Csr, X509Error> {
+    let csr = Csr::parse(der)?;
+    csr.verify_signature()?;
+    Ok(csr)
+}
+
 impl fmt::Debug for Attestation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attestation").finish_non_exhaustive()
@@ -207,8 +214,8 @@ pub enum AttestError {
     /// The agent is banned until it is deleted.
     #[error("agent is banned")]
     Banned,
-    /// The signing request cannot be read.
-    #[error("signing request cannot be read")]
+    /// The signing request cannot be read, or its maker does not hold its key.
+    #[error("signing request cannot be used")]
     Csr(#[source] X509Error),
     /// Its certificate could not be signed.
     #[error("certificate could not be signed")]
@@ -230,8 +237,8 @@ pub enum RenewError {
     /// The agent was banned meanwhile.
     #[error("agent is banned")]
     Banned,
-    /// The signing request cannot be read.
-    #[error("signing request cannot be read")]
+    /// The signing request cannot be read, or its maker does not hold its key.
+    #[error("signing request cannot be used")]
     Csr(#[source] X509Error),
     /// Its certificate could not be signed.
     #[error("certificate could not be signed")]
