@@ -30,6 +30,10 @@ pub fn prepare(options: log::Options) -> Result<LogControl, PrepareError> {
         let found = format!("{found:04o}");
         warn!(found, set, "umask was too loose and has been tightened");
     }
+    // A server of connections: with the usual 1024 a few callers could take them all.
+    if let Err(error) = raise_open_files_limit() {
+        warn!(%error, "limit of open files could not be raised");
+    }
     Ok(log)
 }
 
