@@ -5,6 +5,8 @@
 //! however many ask at once and whichever member they ask.
 
 mod join_token;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

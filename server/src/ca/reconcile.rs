@@ -97,7 +97,7 @@ impl AuthorityTask {
     ///
     /// # Errors
     /// The first step that failed; the records are as the step before left them.
-    pub(super) async fn settle(&self) -> Result<(), StepError> {
+    pub(crate) async fn settle(&self) -> Result<(), StepError> {
         let loaded = self.load_issuers();
         if !self.store.status().is_some_and(|status| status.is_leader) {
             return loaded;
@@ -273,7 +273,7 @@ impl AuthorityTask {
 
 /// Why a step was not done; the next wake-up tries again.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
+pub(crate) enum StepError {
     /// The store did not take the step, or did not say whether it did.
     #[error("store did not take the step")]
     Store(#[source] ProposeError),

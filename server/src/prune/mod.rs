@@ -5,6 +5,9 @@
 //! members, changes nothing more. Only the leader does it. Nothing here decides about security:
 //! what is expired is refused whether it was removed or not.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
