@@ -1,3 +1,5 @@
+//! Words to commands, usages and exit codes, as the records have them.
+
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
