@@ -60,13 +60,13 @@ impl RequestId {
 
 /// A command with what every command carries.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// Names the intent.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// The proposer's time: apply has no clock of its own.
-    pub at: UnixTime,
+    pub(crate) at: UnixTime,
     /// What to do.
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// A command that can be proposed, and what it answers.

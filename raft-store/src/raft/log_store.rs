@@ -34,6 +34,8 @@ struct Shared {
     /// The latest entries, without a gap up to the last one.
     recent: VecDeque<Entry>,
     recent_len_bytes: usize,
+    /// Index of the oldest entry, if there is any.
+    first: Option<u64>,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
@@ -44,6 +46,7 @@ impl LogStore {
         let unreadable = StorageError::unreadable;
         let purged = db.meta(Meta::Purged)?.unwrap_or_default();
         let purged = log_id_from_bytes(&purged).map_err(unreadable("the log's start"))?;
+        let first = db.first(purged.map_or(0, |purged| purged.index() + 1))?;
         let last = db.last()?;
         let last = last.map(|record| entry_from_bytes(&record)).transpose();
         let last = last.map_err(unreadable("the last log record"))?;
@@ -58,6 +61,7 @@ impl LogStore {
         let shared = Shared {
             recent: VecDeque::new(),
             recent_len_bytes: 0,
+            first,
             last: last.map(|entry| entry.log_id).or(purged),
             purged,
             vote,
@@ -83,19 +87,18 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let (end, from_recent) = {
+        let (from, end) = {
             let shared = self.shared.lock();
             let end = end.min(shared.last.map_or(0, |last| last.index() + 1));
-            (end, shared.recent_from(from, end))
+            let from = from.max(shared.first.unwrap_or(end));
+            if from >= end {
+                return Ok(Vec::new());
+            }
+            if let Some(entries) = shared.recent_from(from, end) {
+                return Ok(entries);
+            }
+            (from, end)
         };
-        if let Some(entries) = from_recent {
-            return Ok(entries);
-        }
-        let start = self.purged().map_or(0, |purged| purged.index() + 1);
-        let from = from.max(start);
-        if from >= end {
-            return Ok(Vec::new());
-        }
         let entries: Vec<Entry> = self
             .db
             .read(from, end)?
@@ -134,6 +137,7 @@ impl Shared {
     }
 
     fn push(&mut self, entry: Entry) {
+        self.first.get_or_insert(entry.log_id.index());
         self.last = Some(entry.log_id);
         self.recent_len_bytes += len_bytes(&entry);
         self.recent.push_back(entry);
@@ -155,7 +159,8 @@ impl Shared {
                 self.recent_len_bytes -= len_bytes(&entry);
             }
         }
-        self.last = last;
+        self.first = self.first.filter(|first| *first < from);
+        self.last = self.last.min(last).max(self.purged);
     }
 
     fn purge(&mut self, through: LogId) {
@@ -169,7 +174,11 @@ impl Shared {
             }
         }
         self.purged = Some(through);
-        if self.last < self.purged {
+        let next = through.index() + 1;
+        if self.last > self.purged {
+            self.first = self.first.map(|first| first.max(next));
+        } else {
+            self.first = None;
             self.last = self.purged;
         }
     }

@@ -127,9 +127,8 @@ impl Machine {
                     }
                 };
                 self.applied = Some(entry.log_id);
-                let revision = state.revision();
                 if let Some(responder) = responder {
-                    responses.push((responder, Response { outcome, revision }));
+                    responses.push((responder, Response { outcome }));
                 }
             }
             effects.position = self.position_bytes(&state);
@@ -185,7 +184,7 @@ impl Machine {
     }
 
     /// Replaces the state by a snapshot's, verified. After a crash there is the old one or the new.
-    async fn install(&mut self, snapshot: Snapshot) -> io::Result<()> {
+    pub(super) async fn install(&mut self, snapshot: Snapshot) -> io::Result<()> {
         let dir = Arc::clone(&self.dir);
         let memory = self.memory.clone();
         let source = snapshot.clone();

@@ -15,7 +15,6 @@ mod tests;
 use bytes::Bytes;
 
 use crate::command::Outcome;
-use crate::record::Revision;
 
 pub(crate) use self::machine::Model;
 pub(crate) use self::member::{
@@ -51,8 +50,6 @@ impl std::fmt::Display for CommandBytes {
 pub(crate) struct Response {
     /// `None` for entries that carry no command.
     pub(crate) outcome: Option<Outcome>,
-    /// Store version after it.
-    pub(crate) revision: Revision,
 }
 
 /// A member as others find it.

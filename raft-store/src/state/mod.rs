@@ -206,8 +206,4 @@ impl State {
     pub(crate) fn data_keys(&self) -> impl DoubleEndedIterator<Item = &Arc<DataKey>> {
         self.data_keys.iter().map(|(_, key)| key)
     }
-
-    pub(crate) const fn last_sequence(&self) -> Sequence {
-        self.sequence
-    }
 }

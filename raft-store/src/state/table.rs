@@ -34,10 +34,6 @@ impl<R: Record> Table<R> {
         self.rows.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     pub(crate) fn record(&self, key: &R::Key) -> Option<&Arc<R>> {
         self.rows.get(key).map(|row| &row.record)
     }

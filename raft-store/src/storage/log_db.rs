@@ -99,6 +99,26 @@ impl LogDb {
             .map_err(StorageError::engine("read the log"))
     }
 
+    /// Index of the first record at `from` or behind. What was purged is skipped: a walk over its
+    /// tombstones is slow.
+    pub(crate) fn first(&self, from: u64) -> Result<Option<u64>, StorageError> {
+        let start = from.to_be_bytes();
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let row = self
+            .db
+            .iterator_cf(self.table(LOG), mode)
+            .next()
+            .transpose();
+        let Some((key, _)) = row.map_err(StorageError::engine("read the log"))? else {
+            return Ok(None);
+        };
+        let key = <[u8; 8]>::try_from(&*key).ok();
+        let index = key.map(u64::from_be_bytes);
+        index.map(Some).ok_or_else(|| StorageError::Corrupt {
+            what: "a key of the log".to_owned(),
+        })
+    }
+
     /// The last record.
     pub(crate) fn last(&self) -> Result<Option<Box<[u8]>>, StorageError> {
         let mut rows = self.db.iterator_cf(self.table(LOG), IteratorMode::End);
@@ -136,6 +156,12 @@ impl LogDb {
     /// How many records were appended since it was opened.
     pub(crate) fn appended_count(&self) -> u64 {
         self.appended.load(Ordering::Relaxed)
+    }
+
+    /// Where the database is.
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
+        self.db.path()
     }
 
     fn write(&self, batch: WriteBatch, doing: &'static str) -> Result<(), StorageError> {

@@ -19,8 +19,6 @@ use crate::state::{RequestRecord, RowWrite, State, StateHash};
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) outcome: Outcome,
-    /// Store version after the command.
-    pub(crate) revision: Revision,
     pub(crate) changes: Vec<Arc<Change>>,
     pub(crate) rows: Vec<RowWrite>,
 }
@@ -32,7 +30,6 @@ impl State {
         if let Some(outcome) = self.replay(envelope) {
             return Applied {
                 outcome,
-                revision: self.revision,
                 changes: Vec::new(),
                 rows: Vec::new(),
             };
@@ -57,7 +54,6 @@ impl State {
         let change = |kind| Arc::new(Change { revision, kind });
         Applied {
             outcome,
-            revision,
             changes: journal.changes.into_iter().map(change).collect(),
             rows: journal.rows,
         }
