@@ -21,7 +21,7 @@ pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::Confi
         // Not less than the lag threshold, or slow followers flip to snapshots.
         max_in_snapshot_log_to_keep: snapshot_every,
         replication_lag_threshold: snapshot_every / 2,
-        purge_batch_size: 1024,
+        purge_batch_size: (snapshot_every / 4).clamp(1, 1024),
         install_snapshot_timeout: 600_000,
         max_payload_entries: 1024,
         ..Config::default()

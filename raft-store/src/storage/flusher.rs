@@ -47,14 +47,12 @@ fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>) {
             group.push(next);
         }
         crash::point("flush.before_sync");
-        let written = crash::written(db);
         if failure.is_none()
             && let Err(error) = db.sync()
         {
             tracing::error!(error = %Chain(&error), "log sync failed, no more writes");
             failure = Some(error);
         }
-        crash::synced(written);
         crash::point("flush.after_sync");
         for completion in group.drain(..) {
             completion(match &failure {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 
-use super::{Memory, StorageError};
+use super::{Memory, StorageError, crash};
 
 /// The log and its metadata.
 pub(crate) struct LogDb {
@@ -143,9 +143,12 @@ impl LogDb {
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        let written = crash::written(self);
         self.db
             .flush_wal(true)
-            .map_err(StorageError::engine("sync the log"))
+            .map_err(StorageError::engine("sync the log"))?;
+        crash::synced(written);
+        Ok(())
     }
 
     /// How often the log was synced since it was opened.
