@@ -125,7 +125,32 @@ impl TestAuthority {
         not_after: UnixTime,
     ) -> X509Svid {
         let key = new_key();
-        let mut params = params(&key, (not_before, not_after));
+        let params = self.leaf_params(path, key.public_key_der(), (not_before, not_after));
+        X509Svid::new(self.sign(&params, &key), key).expect("what was made here is an SVID")
+    }
+
+    /// A chain for the P-256 public key of somebody else, as a server makes one of a CSR.
+    pub fn chain_for(
+        &self,
+        path: &str,
+        public_key_der: &[u8],
+        not_before: UnixTime,
+        not_after: UnixTime,
+    ) -> Vec<CertificateDer<'static>> {
+        let params = self.leaf_params(path, public_key_der, (not_before, not_after));
+        let key = P256Key(public_key_der);
+        let leaf = params.signed_by(&key, &self.issuer.0);
+        let leaf = leaf.expect("an intermediate signs");
+        vec![leaf.der().clone(), self.intermediate.clone()]
+    }
+
+    fn leaf_params(
+        &self,
+        path: &str,
+        public_key_der: &[u8],
+        validity: (UnixTime, UnixTime),
+    ) -> CertificateParams {
+        let mut params = params(public_key_der, validity);
         params.subject_alt_names = vec![uri(&self.spiffe_id(path))];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![
@@ -137,7 +162,7 @@ impl TestAuthority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        X509Svid::new(self.sign(&params, &key), key).expect("what was made here is an SVID")
+        params
     }
 
     /// A token that is valid for five minutes.
@@ -168,6 +193,21 @@ impl TestAuthority {
     }
 }
 
+/// A P-256 public key in the form of SubjectPublicKeyInfo.
+struct P256Key<'a>(&'a [u8]);
+
+impl rcgen::PublicKeyData for P256Key<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        // An uncompressed point, which is the last part.
+        let start = self.0.len().checked_sub(65).expect("the key has a point");
+        &self.0[start..]
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
 fn new_key() -> PrivateKey {
     PrivateKey::generate(KeyType::EcP256).expect("the library makes keys")
 }
@@ -178,7 +218,7 @@ fn ca_params(
     key: &PrivateKey,
     validity: (UnixTime, UnixTime),
 ) -> CertificateParams {
-    let mut params = params(key, validity);
+    let mut params = params(key.public_key_der(), validity);
     params.distinguished_name.push(DnType::CommonName, name);
     params.subject_alt_names = vec![uri(&SpiffeId::of_trust_domain(trust_domain))];
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -186,7 +226,10 @@ fn ca_params(
     params
 }
 
-fn params(key: &PrivateKey, (not_before, not_after): (UnixTime, UnixTime)) -> CertificateParams {
+fn params(
+    public_key_der: &[u8],
+    (not_before, not_after): (UnixTime, UnixTime),
+) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params
@@ -197,7 +240,7 @@ fn params(key: &PrivateKey, (not_before, not_after): (UnixTime, UnixTime)) -> Ce
     let serial = uuid::Uuid::new_v4();
     params.serial_number = Some(serial.as_bytes().to_vec().into());
     params.use_authority_key_identifier_extension = true;
-    let key_id = subject_key_id(key.public_key_der()).expect("a key has an identifier");
+    let key_id = subject_key_id(public_key_der).expect("a key has an identifier");
     params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
     params
 }
