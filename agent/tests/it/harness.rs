@@ -1,0 +1,269 @@
+//! An agent in this process, and a workload that calls it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::config::{self, Config, LoadArgs};
+use daemon::supervisor::Shutdown;
+use identity::clock::SystemClock;
+use proto::spire::api::types;
+use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use proto::workload::{JwtsvidRequest, JwtsvidResponse, X509svidRequest, X509svidResponse};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use crate::fake_server::FakeServer;
+
+/// Nothing that is waited for takes this long unless it never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The directories of an agent, which outlive its runs.
+pub(crate) struct Home {
+    directory: Arc<TempDir>,
+    token: &'static str,
+    experimental: &'static str,
+    extra: &'static str,
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    pub(crate) socket_path: PathBuf,
+    /// Gone with its last user.
+    _directory: Arc<TempDir>,
+    shutdown: Shutdown,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: Arc::new(tempfile::tempdir().unwrap()),
+            token: "token",
+            experimental: "sync_interval = \"100ms\"",
+            extra: "",
+        }
+    }
+
+    pub(crate) fn with_token(mut self, token: &'static str) -> Self {
+        self.token = token;
+        self
+    }
+
+    pub(crate) fn with(mut self, extra: &'static str) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    pub(crate) fn with_experimental(mut self, experimental: &'static str) -> Self {
+        self.experimental = experimental;
+        self
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// What the agent stored.
+    pub(crate) fn stored(&self) -> serde_json::Value {
+        let bytes = std::fs::read(self.data_dir().join("agent-data.json")).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn config(&self, server: &FakeServer) -> Config {
+        let bundle_path = self.directory.path().join("bootstrap.pem");
+        if !bundle_path.exists() {
+            let bundle = server.with(|registry| registry.authority.bundle().to_pem());
+            std::fs::write(&bundle_path, bundle).unwrap();
+        }
+        let text = format!(
+            r#"agent {{
+                trust_domain = "example.org"
+                server_address = "{ip}"
+                server_port = {port}
+                data_dir = "{data_dir}"
+                socket_path = "{socket_path}"
+                trust_bundle_path = "{bundle_path}"
+                join_token = "{token}"
+                {extra}
+                experimental {{ {experimental} }}
+            }}"#,
+            ip = server.address.ip(),
+            port = server.address.port(),
+            data_dir = self.data_dir().display(),
+            socket_path = self.directory.path().join("run/agent.sock").display(),
+            bundle_path = bundle_path.display(),
+            token = self.token,
+            extra = self.extra,
+            experimental = self.experimental,
+        );
+        let path = self.directory.path().join("agent.conf");
+        std::fs::write(&path, text).unwrap();
+        let mut arguments = LoadArgs::default();
+        arguments.path = path;
+        config::load(&arguments).unwrap()
+    }
+
+    /// Starts an agent and does not wait for it.
+    pub(crate) fn spawn(&self, server: &FakeServer) -> Agent {
+        let config = self.config(server);
+        let socket_path = config.socket_path.clone();
+        let shutdown = Shutdown::new();
+        let mut task = JoinSet::new();
+        task.spawn(agent::app::run_until(
+            config,
+            Arc::new(SystemClock),
+            shutdown.clone(),
+        ));
+        Agent {
+            socket_path,
+            _directory: Arc::clone(&self.directory),
+            shutdown,
+            task,
+        }
+    }
+
+    /// Starts an agent and waits until it serves.
+    pub(crate) async fn start(&self, server: &FakeServer) -> Agent {
+        let mut agent = self.spawn(server);
+        let socket_path = agent.socket_path.clone();
+        let served = wait_until(async || daemon::unix::connect(&socket_path).await.is_ok());
+        tokio::select! {
+            biased;
+            end = agent.task.join_next() => panic!("agent ended: {end:?}"),
+            () = served => {}
+        }
+        agent
+    }
+}
+
+impl Agent {
+    async fn connect(&self) -> Result<Channel, daemon::unix::ConnectError> {
+        daemon::unix::connect(&self.socket_path).await
+    }
+
+    pub(crate) async fn client(&self) -> SpiffeWorkloadApiClient<Channel> {
+        SpiffeWorkloadApiClient::new(self.connect().await.unwrap())
+    }
+
+    /// Opens a stream of X.509-SVIDs.
+    pub(crate) async fn watch_x509(&self) -> Result<Streaming<X509svidResponse>, Status> {
+        let request = with_header(X509svidRequest {});
+        Ok(self
+            .client()
+            .await
+            .fetch_x509svid(request)
+            .await?
+            .into_inner())
+    }
+
+    /// The first message of a new stream.
+    pub(crate) async fn fetch_x509(&self) -> Result<X509svidResponse, Status> {
+        next(&mut self.watch_x509().await?).await
+    }
+
+    /// As a workload does it: asks again until it has an identity.
+    pub(crate) async fn wait_for_x509(&self) -> X509svidResponse {
+        let found = parking_lot::Mutex::new(None);
+        wait_until(async || {
+            let answer = self.fetch_x509().await.ok();
+            *found.lock() = answer;
+            found.lock().is_some()
+        })
+        .await;
+        found.into_inner().unwrap()
+    }
+
+    pub(crate) async fn fetch_jwt(&self, audience: &[&str]) -> Result<JwtsvidResponse, Status> {
+        let request = with_header(JwtsvidRequest {
+            audience: audience.iter().map(ToString::to_string).collect(),
+            spiffe_id: String::new(),
+        });
+        Ok(self
+            .client()
+            .await
+            .fetch_jwtsvid(request)
+            .await?
+            .into_inner())
+    }
+
+    /// Tells the agent to stop and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.shutdown.request();
+        let end = self.end().await;
+        end.unwrap_or_else(|error| panic!("agent failed: {error:#}"));
+    }
+
+    /// Tells the agent to stop, and does not wait.
+    pub(crate) fn request_stop(&self) {
+        self.shutdown.request();
+    }
+
+    /// Waits for the agent's end.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        let end = timeout(PATIENCE, self.task.join_next()).await;
+        end.expect("the agent ends").unwrap().unwrap()
+    }
+}
+
+/// The next message of a stream, which does not end well.
+pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
+    let message = timeout(PATIENCE, stream.message()).await;
+    message
+        .expect("a message comes")?
+        .ok_or_else(|| panic!("stream ended well"))
+}
+
+pub(crate) fn with_header<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let header = MetadataValue::from_static("true");
+    request.metadata_mut().insert("workload.spiffe.io", header);
+    request
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, asked)
+        .await
+        .expect("the condition holds in time");
+}
+
+/// An entry that this process matches.
+pub(crate) fn own_entry(id: &str, path: &str) -> types::Entry {
+    let uid = rustix::process::geteuid().as_raw();
+    entry(id, path, &format!("uid:{uid}"))
+}
+
+/// An entry for the workloads with a selector of kind `unix`.
+pub(crate) fn entry(id: &str, path: &str, selector: &str) -> types::Entry {
+    types::Entry {
+        id: id.to_owned(),
+        spiffe_id: Some(types::Spiffeid {
+            trust_domain: "example.org".to_owned(),
+            path: path.to_owned(),
+        }),
+        selectors: vec![types::Selector {
+            r#type: "unix".to_owned(),
+            value: selector.to_owned(),
+        }],
+        created_at: 1_700_000_000,
+        ..types::Entry::default()
+    }
+}
+
+pub(crate) fn ids(response: &X509svidResponse) -> Vec<&str> {
+    response
+        .svids
+        .iter()
+        .map(|svid| svid.spiffe_id.as_str())
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! Which JWT-SVIDs are asked for and which are given out again.
+
+use std::time::Duration;
+
+use proto::spire::api::types::entry::AdditionalAttributes;
+use proto::workload::JwtsvidRequest;
+use tonic::Code;
+
+use crate::fake_server::FakeServer;
+use crate::harness::{Home, own_entry, with_header};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_is_given_out_again_for_the_same_audience_in_any_order() {
+    let server = FakeServer::start();
+    server.with(|registry| registry.entries = vec![own_entry("e1", "/web")]);
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a", "b"]).await.unwrap();
+    assert_eq!(agent.fetch_jwt(&["b", "a"]).await.unwrap(), first);
+    assert_eq!(server.asked().jwts, 1);
+    assert_ne!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
+    assert_eq!(server.asked().jwts, 2);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_with_a_jti_is_never_given_out_again() {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        let mut entry = own_entry("e1", "/web");
+        entry.additional_attributes = Some(AdditionalAttributes {
+            jwt_svid_include_jti: true,
+            ..AdditionalAttributes::default()
+        });
+        registry.entries = vec![entry];
+    });
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a"]).await.unwrap();
+    assert_ne!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_in_the_second_half_of_its_life_is_renewed() {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        registry.entries = vec![own_entry("e1", "/web")];
+        registry.jwt_ttl = Duration::from_secs(1);
+    });
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a"]).await.unwrap();
+    assert_ne!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_checked_before_the_caller() {
+    let server = FakeServer::start();
+    server.with(|registry| registry.entries = vec![own_entry("e1", "/web")]);
+    let agent = Home::new().start(&server).await;
+    let mut client = agent.client().await;
+    let mut fetch = async |audience: &[&str], spiffe_id: &str| {
+        let request = with_header(JwtsvidRequest {
+            audience: audience.iter().map(ToString::to_string).collect(),
+            spiffe_id: spiffe_id.to_owned(),
+        });
+        let status = client.fetch_jwtsvid(request).await.unwrap_err();
+        (status.code(), status.message().to_owned())
+    };
+    let invalid = |text: &str| (Code::InvalidArgument, text.to_owned());
+    assert_eq!(fetch(&[], "").await, invalid("audience must be specified"));
+    assert_eq!(
+        fetch(&[""], "").await,
+        invalid("audience must be specified")
+    );
+    assert_eq!(
+        fetch(&["a"], "nope").await,
+        invalid("invalid requested SPIFFE ID: scheme is missing or invalid")
+    );
+    assert_eq!(
+        fetch(&["a"], "spiffe://example.org/none").await,
+        (Code::PermissionDenied, "no identity issued".to_owned())
+    );
+    agent.stop().await;
+}

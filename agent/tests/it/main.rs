@@ -1,0 +1,18 @@
+//! The agent in process against a server that speaks SPIRE's API over TLS.
+//!
+//! The server's authority is a test authority, its answers follow the protocol, and a test says what
+//! it knows: tokens, entries, whom it refuses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod attestation;
+mod fake_server;
+mod harness;
+mod jwt;
+mod refusals;
+mod rotation;
+mod sync;
+mod workloads;
