@@ -78,6 +78,11 @@ async fn workload_commands_print_as_recorded() {
     hold(commands("c4-workload.cli").await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn config_files_are_judged_as_recorded() {
+    hold(commands("c5-config.cli").await);
+}
+
 #[expect(
     clippy::panic,
     reason = "a test fails by panicking, here with a text for people"
