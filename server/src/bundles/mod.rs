@@ -1,0 +1,165 @@
+//! Owns the bundles as a service: the own one, and those of federated trust domains.
+//!
+//! The own bundle only ever grows here; who takes out of it is the authorities' lifecycle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::bundle::{Bundle, JwtAuthority, X509Authority};
+use identity::clock::Clock;
+use identity::trust_domain::TrustDomain;
+use raft_store::{
+    AppendAuthorities, BundleChange, DeleteBundleMode, DeleteBundleOutcome, DeleteFederatedBundle,
+    Operation, Proposal, ProposeError, Sequence, SetBundleMode, SetBundleOutcome,
+    SetFederatedBundle, Store, UpdateBundleOutcome, UpdateFederatedBundle,
+};
+
+/// The bundles.
+#[derive(Clone, Debug)]
+pub struct Bundles {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    own: TrustDomain,
+}
+
+/// Some federated bundles, in the order of their creation.
+#[derive(Clone, Debug)]
+pub struct BundlePage {
+    /// The bundles.
+    pub bundles: Vec<Arc<Bundle>>,
+    /// Where the next page starts, unless this one is empty.
+    pub last: Option<Sequence>,
+}
+
+impl Bundles {
+    /// The bundles of `store`, of which that of `own` is the own one.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, own: TrustDomain) -> Self {
+        Self { store, clock, own }
+    }
+
+    /// The own trust domain.
+    pub fn own_trust_domain(&self) -> &TrustDomain {
+        &self.own
+    }
+
+    /// The own bundle; there is none before the first authority was published.
+    pub fn own(&self) -> Option<Arc<Bundle>> {
+        self.bundle(&self.own)
+    }
+
+    /// The bundle of `trust_domain`.
+    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
+        self.store.read(|state| state.bundle(trust_domain).cloned())
+    }
+
+    /// The bundle of `trust_domain`, or the confirmed absence of one: a member that lags behind may
+    /// not know a bundle that an agent already heard of.
+    ///
+    /// # Errors
+    ///
+    /// The absence could not be confirmed.
+    pub async fn confirmed_bundle(
+        &self,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Arc<Bundle>>, raft_store::ReadError> {
+        if let Some(bundle) = self.bundle(trust_domain) {
+            return Ok(Some(bundle));
+        }
+        self.store.linearizable(CONFIRM_WITHIN).await?;
+        Ok(self.bundle(trust_domain))
+    }
+
+    /// How many bundles there are, with the own one.
+    pub fn count(&self) -> usize {
+        self.store.read(|state| state.bundle_count())
+    }
+
+    /// Federated bundles after `after`, from a page of up to `limit` rows. The own bundle counts as
+    /// a row, so a page may be one short, or empty and yet not the last.
+    pub fn list_federated(&self, after: Option<Sequence>, limit: usize) -> BundlePage {
+        self.store.read(|state| {
+            let mut page = BundlePage {
+                bundles: Vec::new(),
+                last: None,
+            };
+            for (sequence, bundle) in state.bundles_after(after).take(limit) {
+                page.last = Some(sequence);
+                if bundle.trust_domain != self.own {
+                    page.bundles.push(Arc::clone(bundle));
+                }
+            }
+            page
+        })
+    }
+
+    /// Adds authorities to the own bundle, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`].
+    pub async fn append(
+        &self,
+        x509: Vec<X509Authority>,
+        jwt: Vec<JwtAuthority>,
+    ) -> Result<Arc<Bundle>, ProposeError> {
+        let trust_domain = self.own.clone();
+        self.propose(AppendAuthorities {
+            trust_domain,
+            x509,
+            jwt,
+        })
+        .await
+    }
+
+    /// Stores a federated bundle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`].
+    pub async fn set_federated(
+        &self,
+        bundle: Bundle,
+        mode: SetBundleMode,
+    ) -> Result<SetBundleOutcome, ProposeError> {
+        self.propose(SetFederatedBundle { bundle, mode }).await
+    }
+
+    /// Changes parts of a federated bundle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`].
+    pub async fn update_federated(
+        &self,
+        trust_domain: TrustDomain,
+        change: BundleChange,
+    ) -> Result<UpdateBundleOutcome, ProposeError> {
+        self.propose(UpdateFederatedBundle {
+            trust_domain,
+            change,
+        })
+        .await
+    }
+
+    /// Deletes a federated bundle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`].
+    pub async fn delete_federated(
+        &self,
+        trust_domain: TrustDomain,
+        mode: DeleteBundleMode,
+    ) -> Result<DeleteBundleOutcome, ProposeError> {
+        self.propose(DeleteFederatedBundle { trust_domain, mode })
+            .await
+    }
+
+    async fn propose<O: Operation>(&self, operation: O) -> Result<O::Outcome, ProposeError> {
+        let proposal = Proposal::new(self.clock.now());
+        self.store.propose(operation, proposal).await
+    }
+}
+
+/// How long the absence of a bundle may take to confirm.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,165 @@
+//! Owns the registration entries as a service: what is read of them, and what is proposed.
+//!
+//! Rules that need the other entries (uniqueness, known bundles) are decided by the store when it
+//! applies a proposal, so that they hold whoever else writes.
+
+mod authorized;
+mod filter;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use identity::clock::Clock;
+use identity::entry::{EntryId, RegistrationEntry};
+use proto::convert::entry::EntryFilter;
+use raft_store::{
+    AgentRecord, CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, Operation,
+    Proposal, ProposeError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
+};
+
+pub use authorized::{authorized, authorized_entry};
+
+/// The registration entries.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+/// Some entries of a list, in the order of their creation.
+#[derive(Clone, Debug)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<Arc<RegistrationEntry>>,
+    /// Where the next page starts, unless this one is empty.
+    pub last: Option<Sequence>,
+}
+
+impl Entries {
+    /// The entries of `store`.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// The clock by which entries are dated.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The entry with this id.
+    pub fn entry(&self, id: &EntryId) -> Option<Arc<RegistrationEntry>> {
+        self.store.read(|state| state.entry(id).cloned())
+    }
+
+    /// How many entries `filter` admits.
+    pub fn count(&self, filter: &EntryFilter) -> usize {
+        self.store.read(|state| {
+            if filter::is_all(filter) {
+                return state.entry_count();
+            }
+            let mut count = 0;
+            scan(state, filter, None, |_, _| {
+                count += 1;
+                true
+            });
+            count
+        })
+    }
+
+    /// Up to `limit` entries that `filter` admits, from the one after `after` on.
+    pub fn list(&self, filter: &EntryFilter, after: Option<Sequence>, limit: usize) -> EntryPage {
+        self.store.read(|state| {
+            let mut page = EntryPage {
+                entries: Vec::new(),
+                last: None,
+            };
+            scan(state, filter, after, |sequence, entry| {
+                page.entries.push(Arc::clone(entry));
+                page.last = Some(sequence);
+                page.entries.len() < limit
+            });
+            page
+        })
+    }
+
+    /// The entries that `agent` is authorized for.
+    pub fn authorized(&self, agent: &AgentRecord) -> Vec<Arc<RegistrationEntry>> {
+        self.store.read(|state| authorized(state, agent))
+    }
+
+    /// Creates entries; the outcomes are in the order of `entries`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`]; after [`ProposeError::Undecided`] they may exist.
+    pub async fn create(
+        &self,
+        entries: Vec<RegistrationEntry>,
+    ) -> Result<Vec<CreateEntryOutcome>, ProposeError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.propose(CreateEntries { entries }).await
+    }
+
+    /// Changes entries; the outcomes are in the order of `changes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`]; after [`ProposeError::Undecided`] they may be changed.
+    pub async fn update(
+        &self,
+        changes: Vec<EntryChange>,
+    ) -> Result<Vec<UpdateEntryOutcome>, ProposeError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.propose(UpdateEntries { changes }).await
+    }
+
+    /// Deletes entries, and says of each, in the order of `ids`, whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::propose`]; after [`ProposeError::Undecided`] they may be gone.
+    pub async fn delete(&self, ids: Vec<EntryId>) -> Result<Vec<bool>, ProposeError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.propose(DeleteEntries { ids }).await
+    }
+
+    async fn propose<O: Operation>(&self, operation: O) -> Result<O::Outcome, ProposeError> {
+        let proposal = Proposal::new(self.clock.now());
+        self.store.propose(operation, proposal).await
+    }
+}
+
+/// Shows `visit` the entries after `after` that `filter` admits, until it has seen enough. Takes the
+/// narrowest index that the filter allows.
+fn scan(
+    state: &State,
+    filter: &EntryFilter,
+    after: Option<Sequence>,
+    mut visit: impl FnMut(Sequence, &Arc<RegistrationEntry>) -> bool,
+) {
+    let mut look = |sequence: Sequence, entry: &Arc<RegistrationEntry>| {
+        let is_wanted = after.is_none_or(|after| sequence > after) && filter::admits(filter, entry);
+        !is_wanted || visit(sequence, entry)
+    };
+    let look_up = |entry: &Arc<RegistrationEntry>| {
+        state
+            .entry_sequence(&entry.id)
+            .is_none_or(|sequence| look(sequence, entry))
+    };
+    if let Some(spiffe_id) = &filter.spiffe_id {
+        state.entries_by_spiffe_id(spiffe_id).all(look_up);
+    } else if let Some(parent_id) = &filter.parent_id {
+        state.entries_by_parent(parent_id).all(look_up);
+    } else {
+        state
+            .entries_after(after)
+            .all(|(sequence, entry)| look(sequence, entry));
+    }
+}
