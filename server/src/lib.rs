@@ -1,14 +1,16 @@
 //! The control plane of a trust domain: endpoints, API, attestation, authorities.
 //!
-//! One way through: endpoints take a call in, a service of the API reads it and asks the
+//! One way through: [`endpoints`] take a call in, a service of [`api`] reads it and asks the
 //! services of the domain ([`entries`], [`bundles`], …), which read the store or propose to it.
 
 pub mod agents;
+pub mod api;
 pub mod attest;
 pub mod bundles;
 pub mod ca;
 pub mod cli;
 pub mod config;
+pub mod endpoints;
 pub mod entries;
 pub mod prune;
 #[cfg(test)]

@@ -1,0 +1,62 @@
+//! Owns the gRPC health service of the Unix socket.
+
+use proto::grpc::health::v1::health_check_response::ServingStatus;
+use proto::grpc::health::v1::health_server::Health;
+use proto::grpc::health::v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
+use tokio_stream::Empty;
+use tonic::{Request, Response, Status};
+
+use crate::api::status;
+use crate::bundles::Bundles;
+
+/// The health service: the server serves once its own bundle can be read.
+#[derive(Clone, Debug)]
+pub struct HealthApi {
+    bundles: Bundles,
+}
+
+impl HealthApi {
+    /// The health of a server with these bundles.
+    pub fn new(bundles: Bundles) -> Self {
+        Self { bundles }
+    }
+}
+
+#[tonic::async_trait]
+impl Health for HealthApi {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(Status::invalid_argument(
+                "per-service health is not supported",
+            ));
+        }
+        let status = match self.bundles.own() {
+            Some(_) => ServingStatus::Serving,
+            None => ServingStatus::NotServing,
+        };
+        Ok(Response::new(HealthCheckResponse {
+            status: status.into(),
+        }))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        Err(status::not_implemented("List"))
+    }
+
+    type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(status::not_implemented("Watch"))
+    }
+}

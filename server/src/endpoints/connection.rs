@@ -1,0 +1,97 @@
+//! Owns the life of one HTTP/2 connection: its limits, its age and how it ends.
+//!
+//! A connection that must go is told so (GOAWAY) and may finish the calls it has within a grace;
+//! then it is dropped. A stream that is still open then ends without a status, which clients take
+//! as UNAVAILABLE and retry; the server never ends one with OK or CANCELLED because it stops.
+
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use daemon::supervisor::Shutdown;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::endpoints::router::ConnectionService;
+
+/// How long a connection may live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ConnectionAge {
+    /// Until either side closes it.
+    Unlimited,
+    /// It is asked to go after this time, so that clients spread over the members.
+    Limited(Duration),
+}
+
+/// Serves `io` until the peer closes it, it is too old, or the server stops.
+pub(crate) async fn serve<Io>(
+    io: Io,
+    service: ConnectionService,
+    age: ConnectionAge,
+    shutdown: Shutdown,
+) where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+
+    let grace = tokio::select! {
+        result = connection.as_mut() => return log_end(result),
+        () = reached(age) => AGE_GRACE,
+        () = shutdown.requested() => STOP_GRACE,
+    };
+    connection.as_mut().graceful_shutdown();
+    drain(connection, grace, shutdown).await;
+}
+
+async fn drain<C>(mut connection: Pin<&mut C>, grace: Duration, shutdown: Shutdown)
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let until = Instant::now() + grace;
+    tokio::select! {
+        result = connection.as_mut() => return log_end(result),
+        () = tokio::time::sleep_until(until) => return,
+        () = shutdown.requested() => {}
+    }
+    let until = until.min(Instant::now() + STOP_GRACE);
+    if let Ok(result) = tokio::time::timeout_at(until, connection).await {
+        log_end(result);
+    }
+}
+
+async fn reached(age: ConnectionAge) {
+    match age {
+        ConnectionAge::Unlimited => std::future::pending().await,
+        ConnectionAge::Limited(age) => tokio::time::sleep(age).await,
+    }
+}
+
+fn log_end(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended with an error");
+    }
+}
+
+/// Calls one connection may have open at once; further ones wait at the client.
+const MAX_CONCURRENT_STREAMS: u32 = 1_024;
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What calls of a connection that grew too old have left.
+const AGE_GRACE: Duration = Duration::from_secs(60);
+
+/// What calls have left when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,220 @@
+//! Owns the two listeners: TLS over TCP for agents and remote administrators, and the Unix socket
+//! for local ones.
+//!
+//! The number of connections is bounded, a handshake has a deadline, and one that fails costs
+//! nobody else anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::Shutdown;
+use daemon::unix;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::server::Connected as _;
+
+use crate::endpoints::Caller;
+use crate::endpoints::connection::{self, ConnectionAge};
+use crate::endpoints::router::{ConnectionService, Router};
+
+/// The TLS listener, bound.
+pub(crate) struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl TlsListener {
+    /// Binds `host` (an address or a name) and `port`.
+    pub(crate) async fn bind(host: &str, port: u16, tls: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind((host, port)).await?,
+            acceptor: TlsAcceptor::from(tls),
+        })
+    }
+
+    /// Where it listens; tells the port if 0 was asked for.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until `shutdown`, then lets the connections finish.
+    pub(crate) async fn serve(self, router: Arc<Router>, shutdown: Shutdown) {
+        let mut connections = Connections::new();
+        loop {
+            let permit = tokio::select! {
+                permit = connections.slot() => permit,
+                () = shutdown.requested() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = shutdown.requested() => break,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let serving = serve_tls(
+                        stream,
+                        address,
+                        self.acceptor.clone(),
+                        Arc::clone(&router),
+                        shutdown.clone(),
+                    );
+                    connections.start(permit, serving);
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+        drop(self.listener);
+        connections.finish().await;
+    }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Arc<Router>,
+    shutdown: Shutdown,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%address, %error, "connection lost before its handshake");
+        return;
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "tls handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%address, "tls handshake took too long");
+            return;
+        }
+    };
+    let identity = match stream.get_ref().1.peer_certificates() {
+        None => None,
+        Some(certificates) => match identity::tls::peer_identity(certificates) {
+            Ok(identity) => Some(Arc::new(identity)),
+            Err(error) => {
+                // The handshake verified the same certificate, so this is no ordinary caller.
+                tracing::error!(%address, %error, "client certificate has a malformed SPIFFE ID");
+                return;
+            }
+        },
+    };
+    let caller = Caller::Tls { address, identity };
+    let service = ConnectionService::new(router, caller);
+    connection::serve(stream, service, age_of(address), shutdown).await;
+}
+
+/// Three minutes, give or take a tenth that depends on the peer's port, so that connections made
+/// in one moment do not come back in one moment.
+fn age_of(address: SocketAddr) -> ConnectionAge {
+    let spread = u64::from(address.port()) * 36_000 / u64::from(u16::MAX);
+    ConnectionAge::Limited(Duration::from_millis(162_000 + spread))
+}
+
+/// The Unix socket, bound.
+pub(crate) struct UnixListener {
+    listener: unix::Listener,
+}
+
+impl UnixListener {
+    /// Binds the socket at `path`, which only its owner's group may use.
+    pub(crate) async fn bind(path: &Path) -> Result<Self, unix::BindError> {
+        let options = unix::BindOptions {
+            socket_mode: 0o770,
+            directory_mode: 0o750,
+        };
+        Ok(Self {
+            listener: unix::bind(path, options).await?,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        self.listener.path()
+    }
+
+    /// Accepts until `shutdown`, then lets the connections finish.
+    pub(crate) async fn serve(self, router: Arc<Router>, shutdown: Shutdown) {
+        let mut connections = Connections::new();
+        loop {
+            let permit = tokio::select! {
+                permit = connections.slot() => permit,
+                () = shutdown.requested() => break,
+            };
+            let connection = tokio::select! {
+                connection = self.listener.accept() => connection,
+                () = shutdown.requested() => break,
+            };
+            let caller = Caller::Local(Arc::new(connection.connect_info()));
+            let service = ConnectionService::new(Arc::clone(&router), caller);
+            let serving = connection::serve(
+                connection,
+                service,
+                ConnectionAge::Unlimited,
+                shutdown.clone(),
+            );
+            connections.start(permit, serving);
+        }
+        drop(self.listener);
+        connections.finish().await;
+    }
+}
+
+/// The connections of a listener.
+struct Connections {
+    slots: Arc<Semaphore>,
+    running: JoinSet<()>,
+}
+
+impl Connections {
+    fn new() -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// Waits for a free place, and clears away the connections that ended.
+    async fn slot(&mut self) -> OwnedSemaphorePermit {
+        while self.running.try_join_next().is_some() {}
+        Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    fn start(
+        &mut self,
+        permit: OwnedSemaphorePermit,
+        serving: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.running.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+    }
+
+    async fn finish(mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    // Out of file descriptors, most likely: accepting again at once would only spin.
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections a listener holds at once; further ones wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 16_384;
