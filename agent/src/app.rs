@@ -16,7 +16,7 @@ use crate::attest::{Evidence, Starter};
 use crate::attestor::{Unix, WorkloadAttestor};
 use crate::cache::Cache;
 use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
-use crate::config::{Bootstrap, BundleFormat, Config};
+use crate::config::{Bootstrap, BundleFormat, Config, KeyManager};
 use crate::health::{self, HealthService};
 use crate::jwt::JwtSvids;
 use crate::storage::{DataFile, KeyStore};
@@ -95,7 +95,13 @@ impl Running {
             let token = SecretBytes::from(token.expose().as_bytes());
             Arc::new(Evidence::JoinToken(token))
         });
-        let mut keys = KeyStore::open(&config.data_dir)?;
+        let mut keys = match &config.key_manager {
+            KeyManager::Disk { directory } => {
+                daemon::process::make_data_dir(directory)?;
+                KeyStore::open(directory)?
+            }
+            KeyManager::Memory => KeyStore::in_memory(),
+        };
         let mut data = DataFile::open(&config.data_dir)?;
         let starter = Starter {
             servers: servers.clone(),

@@ -1,18 +1,26 @@
 //! From the file to the settings: every rule that a value must keep.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use daemon::config::{Findings, parse_duration};
 use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
-use super::{Bootstrap, BundleFormat, Config, JoinToken, file::File, flags::Texts, plugins};
+use super::{
+    Bootstrap, BundleFormat, Config, JoinToken, KeyManager, file::File, flags::Texts, plugins,
+};
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);
     let server_addresses = server_addresses(&file)?;
     let trust_domain = trust_domain(&file.texts)?;
-    let unix = plugins::check(&file.plugins, &mut findings)?;
+    let data_dir = file.texts.data_dir.take();
+    let data_dir = PathBuf::from(data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()));
+    let settings = plugins::check(&file.plugins, &data_dir, &mut findings)?;
     refuse_rebootstrap(&file.texts, &mut findings)?;
     let socket_path = file.texts.socket_path.take();
     let socket_path = socket_path.unwrap_or_else(|| DEFAULT_SOCKET_PATH.to_owned());
@@ -43,15 +51,14 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         trust_domain,
         server_addresses,
         socket_path: socket_path.into(),
-        data_dir: file
-            .texts
-            .data_dir
-            .unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned())
-            .into(),
+        key_manager: settings.key_manager.unwrap_or_else(|| KeyManager::Disk {
+            directory: data_dir.clone(),
+        }),
+        data_dir,
         log: file.log,
         allow_unauthenticated_verifiers: file.allow_unauthenticated_verifiers,
         allowed_foreign_jwt_claims: file.allowed_foreign_jwt_claims,
-        unix,
+        unix: settings.unix,
         health_checks: file.health_checks,
         explanations: findings.into_explanations()?,
     })

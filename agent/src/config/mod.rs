@@ -26,6 +26,8 @@ pub struct Config {
     pub socket_path: PathBuf,
     /// Where the agent's state lives; may not exist yet.
     pub data_dir: PathBuf,
+    /// Where the agent's private key lives.
+    pub key_manager: KeyManager,
     /// How the first connection to a server is trusted.
     pub bootstrap: Bootstrap,
     /// The join token to attest with, if the agent has to.
@@ -54,6 +56,18 @@ pub struct Config {
     pub health_checks: Option<daemon::health::Options>,
     /// What was accepted without being followed to the letter, for the log, one line each.
     pub explanations: Vec<String>,
+}
+
+/// Where the agent's private key lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyManager {
+    /// In a file, so that the agent goes on after a restart.
+    Disk {
+        /// The file's folder; may not exist yet.
+        directory: PathBuf,
+    },
+    /// In memory: the agent attests anew after a restart.
+    Memory,
 }
 
 /// How the first connection to a server is trusted.

@@ -3,9 +3,11 @@
 //! Without the block join tokens and the `unix` workload attestor are what there is. With it, it must name
 //! what it wants, as SPIRE demands.
 
+use std::path::Path;
+
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
 
-use super::Unix;
+use super::{KeyManager, Unix};
 
 /// The kinds of SPIRE's agent.
 pub(super) const KINDS: [&str; 4] = [
@@ -15,30 +17,41 @@ pub(super) const KINDS: [&str; 4] = [
     "WorkloadAttestor",
 ];
 
-/// Judges every plugin and returns the settings of the `unix` attestor.
+/// The settings of the plugins that have any.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    /// The key manager, if one is named.
+    pub(super) key_manager: Option<KeyManager>,
+    /// The `unix` attestor.
+    pub(super) unix: Unix,
+}
+
+/// Judges every plugin and returns the settings. A key manager `disk` without a directory uses `data_dir`.
 ///
 /// # Errors
 /// [`UnknownPlugin`] at the first name that SPIRE does not have either, else [`PluginProblems`] with all
 /// that is wrong.
-pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Result<Unix> {
+pub(super) fn check(
+    plugins: &[Plugin],
+    data_dir: &Path,
+    findings: &mut Findings,
+) -> anyhow::Result<Settings> {
     let mut problems = Vec::new();
-    let mut unix = Unix::default();
+    let mut settings = Settings::default();
     for plugin in plugins {
         match verdict(plugin)? {
             Verdict::Used => {}
-            Verdict::Unix => unix = take_unix(plugin, findings)?,
-            Verdict::Explained(reason) => {
-                findings.note(format!(
-                    "{} is accepted and ignored: {reason}",
-                    plugin.title()
-                ));
+            Verdict::Unix => settings.unix = take_unix(plugin, findings)?,
+            Verdict::DiskKeys => {
+                settings.key_manager = Some(take_disk(plugin, data_dir, findings)?);
             }
+            Verdict::MemoryKeys => settings.key_manager = Some(KeyManager::Memory),
             Verdict::Later => problems.push(plugin.problem("not supported yet")),
         }
     }
     problems.extend(count_problems(plugins));
     match problems.is_empty() {
-        true => Ok(unix),
+        true => Ok(settings),
         false => Err(PluginProblems(problems).into()),
     }
 }
@@ -46,7 +59,8 @@ pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Resu
 enum Verdict {
     Used,
     Unix,
-    Explained(&'static str),
+    DiskKeys,
+    MemoryKeys,
     Later,
 }
 
@@ -54,9 +68,8 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
     let name = plugin.name.as_str();
     Ok(match plugin.kind {
         _ if plugin.is_external => Verdict::Later,
-        "KeyManager" if matches!(name, "disk" | "memory") => {
-            Verdict::Explained("the agent keeps its key in its data directory")
-        }
+        "KeyManager" if name == "disk" => Verdict::DiskKeys,
+        "KeyManager" if name == "memory" => Verdict::MemoryKeys,
         "NodeAttestor" if name == "join_token" => Verdict::Used,
         "WorkloadAttestor" if name == "unix" => Verdict::Unix,
         kind if later_names(kind).contains(&name) => Verdict::Later,
@@ -75,6 +88,20 @@ fn take_unix(plugin: &Plugin, findings: &mut Findings) -> anyhow::Result<Unix> {
     };
     findings.finish("plugins.WorkloadAttestor.unix.plugin_data", &data);
     Ok(unix)
+}
+
+fn take_disk(
+    plugin: &Plugin,
+    data_dir: &Path,
+    findings: &mut Findings,
+) -> anyhow::Result<KeyManager> {
+    let mut data = plugin.data.clone();
+    let directory = data.take_string("directory")?;
+    findings.finish("plugins.KeyManager.disk.plugin_data", &data);
+    let directory = directory.filter(|directory| !directory.is_empty());
+    Ok(KeyManager::Disk {
+        directory: directory.map_or_else(|| data_dir.to_owned(), Into::into),
+    })
 }
 
 /// How many of a kind an agent needs, once plugins are named at all.

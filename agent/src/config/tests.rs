@@ -108,8 +108,11 @@ fn set_keys_are_taken() {
     };
     assert_eq!(config.unix, unix);
     assert_eq!(config.health_checks.unwrap().bind_port, 8082);
-    let expected = "KeyManager \"disk\" is accepted and ignored: the agent keeps its key in its data directory";
-    assert_eq!(config.explanations, [expected]);
+    let disk = KeyManager::Disk {
+        directory: "/d".into(),
+    };
+    assert_eq!(config.key_manager, disk);
+    assert_eq!(config.explanations, Vec::<String>::new());
 }
 
 #[test]
@@ -223,6 +226,25 @@ fn server_addresses_have_host_and_port() {
         );
         let expected = format!("server_addresses: {address:?} must be formatted as host:port");
         assert_eq!(refusal(&text), expected);
+    }
+}
+
+#[test]
+fn key_is_kept_in_the_data_directory_unless_said_otherwise() {
+    let disk = KeyManager::Disk {
+        directory: "e".into(),
+    };
+    let plugins = |manager| {
+        let attestors = "NodeAttestor \"join_token\" {} WorkloadAttestor \"unix\" {}";
+        format!("plugins {{ {attestors} KeyManager {manager} }}")
+    };
+    for (plugins, expected) in [
+        (String::new(), disk.clone()),
+        (plugins("\"disk\" {}"), disk),
+        (plugins("\"memory\" {}"), KeyManager::Memory),
+    ] {
+        let text = with("data_dir = \"e\"") + &plugins;
+        assert_eq!(load_text(&text).unwrap().key_manager, expected);
     }
 }
 
