@@ -31,6 +31,7 @@ pub use crate::command::{
 };
 pub use crate::feed::{Changes, Compacted};
 pub use crate::peer::{NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError};
+pub use crate::raft::AnswerError;
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, JoinTokenHash, Revision,
     Sealed, Sequence,

@@ -58,6 +58,9 @@ pub(crate) fn decode_envelope(bytes: &[u8]) -> Result<Envelope, DecodeError> {
             known: Frame::FORMAT,
         });
     }
+    if envelope.format_version == 0 {
+        return Err(DecodeError::Field("format version"));
+    }
     Ok(Envelope {
         request_id: request_id(&envelope.request_id)?,
         at: time(envelope.at),

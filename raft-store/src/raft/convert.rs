@@ -39,21 +39,28 @@ pub(super) fn log_id_from_bytes(bytes: &[u8]) -> Result<Option<LogId>, DecodeErr
     Ok(Some(log_id(position)))
 }
 
-pub(super) fn vote_bytes(vote: &Vote) -> Vec<u8> {
-    Frame::wrap(&wire::Vote {
+pub(super) fn vote_message(vote: &Vote) -> wire::Vote {
+    wire::Vote {
         term: vote.leader_id().term,
         candidate: vote.leader_id().node_id,
         committed: vote.is_committed(),
-    })
+    }
+}
+
+pub(super) fn vote_bytes(vote: &Vote) -> Vec<u8> {
+    Frame::wrap(&vote_message(vote))
 }
 
 pub(super) fn vote_from_bytes(bytes: &[u8]) -> Result<Vote, DecodeError> {
-    let vote: wire::Vote = Frame::unwrap(bytes)?;
-    Ok(if vote.committed {
+    Frame::unwrap(bytes).map(|vote| vote_from(&vote))
+}
+
+pub(super) fn vote_from(vote: &wire::Vote) -> Vote {
+    if vote.committed {
         Vote::new_committed(vote.term, vote.candidate)
     } else {
         Vote::new(vote.term, vote.candidate)
-    })
+    }
 }
 
 pub(super) fn membership(

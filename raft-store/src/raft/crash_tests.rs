@@ -115,7 +115,6 @@ async fn child_that_writes() {
     while member.status().purged_index.is_none() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    std::process::exit(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +132,6 @@ async fn child_that_installs() {
         ..source
     };
     machine.install(snapshot).await.unwrap();
-    std::process::exit(0);
 }
 
 fn open_machine(path: &Path) -> (Machine, Arc<Model>) {

@@ -137,7 +137,7 @@ impl Shared {
     }
 
     fn push(&mut self, entry: Entry) {
-        self.first.get_or_insert(entry.log_id.index());
+        self.first.get_or_insert_with(|| entry.log_id.index());
         self.last = Some(entry.log_id);
         self.recent_len_bytes += len_bytes(&entry);
         self.recent.push_back(entry);

@@ -144,6 +144,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Stores rows that a test applied to the model by itself.
+    #[cfg(test)]
+    pub(super) fn write_for_tests(&self, rows: Vec<RowWrite>) -> Result<(), StorageError> {
+        let position = self.position_bytes(&self.model.state.read());
+        self.db.write(rows, &position)
+    }
+
     fn position_bytes(&self, state: &State) -> Vec<u8> {
         let (revision, sequence, hash) = state.position();
         let position = wire::Position {

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use openraft::{Raft, ReadPolicy, ServerState};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::config::config;
 use super::log_store::LogStore;
 use super::machine::{Machine, Model};
 use super::network::Network;
+use super::serve::{AnswerError, Answering};
 use super::{CommandBytes, Peer, Response, Types};
 use crate::codec::{Frame, wire};
 use crate::peer::PeerConnector;
@@ -78,7 +80,7 @@ impl From<Fatal<Types>> for Stopped {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -128,7 +130,7 @@ pub(crate) struct MemberStatus {
 pub(crate) struct Member {
     raft: Raft<Types, Machine>,
     db: Arc<LogDb>,
-    cluster_id: [u8; 16],
+    answering: Answering,
 }
 
 impl Member {
@@ -153,10 +155,17 @@ impl Member {
         let raft = Raft::new(identity.member_id, config, network, log, machine)
             .await
             .map_err(|fatal| StartError::Raft(fatal.into()))?;
+        let answering = Answering {
+            raft: raft.clone(),
+            dir,
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
+            incoming: Mutex::new(None),
+        };
         let member = Self {
             raft,
             db,
-            cluster_id: identity.cluster_id,
+            answering,
         };
         member.join_or_lead(identity.member_id).await?;
         member.wait_until_ready(deadline).await?;
@@ -227,7 +236,12 @@ impl Member {
     }
 
     pub(crate) const fn cluster_id(&self) -> &[u8; 16] {
-        &self.cluster_id
+        &self.answering.cluster_id
+    }
+
+    /// Answers another member's request.
+    pub(crate) async fn answer(&self, request: &[u8]) -> Result<Vec<u8>, AnswerError> {
+        self.answering.answer(request).await
     }
 
     pub(crate) fn status(&self) -> MemberStatus {

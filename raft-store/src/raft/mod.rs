@@ -5,7 +5,9 @@ mod convert;
 mod log_store;
 mod machine;
 mod member;
+mod message;
 mod network;
+mod serve;
 
 #[cfg(test)]
 mod crash_tests;
@@ -20,6 +22,7 @@ pub(crate) use self::machine::Model;
 pub(crate) use self::member::{
     ConfirmError, Member, StartError, StartOptions, Stopped, WriteError,
 };
+pub use self::serve::AnswerError;
 
 openraft::declare_raft_types!(
     /// The library's types, ours where it lets us choose.

@@ -11,13 +11,19 @@ pub(crate) const fn point(_name: &str) {}
 
 /// Nothing.
 #[cfg(not(test))]
-#[inline]
-pub(crate) const fn written(_db: &super::log_db::LogDb) {}
+pub(crate) struct Written;
 
 /// Nothing.
 #[cfg(not(test))]
 #[inline]
-pub(crate) const fn synced(_written: ()) {}
+pub(crate) const fn written(_db: &super::log_db::LogDb) -> Written {
+    Written
+}
+
+/// Nothing.
+#[cfg(not(test))]
+#[inline]
+pub(crate) const fn synced(_written: Written) {}
 
 #[cfg(test)]
 mod testing {

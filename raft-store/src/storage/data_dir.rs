@@ -74,6 +74,11 @@ impl DataDir {
         self.path.join("raft")
     }
 
+    /// Where a snapshot from a peer gathers; removed at start.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.snapshots().join("incoming.tmp")
+    }
+
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.path.join("snapshots")
     }

@@ -9,6 +9,7 @@ pub(crate) mod log_db;
 mod options;
 pub(crate) mod snapshot;
 pub(crate) mod state_db;
+pub(crate) mod transfer;
 
 use tokio::sync::mpsc;
 

@@ -23,7 +23,7 @@ pub use self::options::{Limits, Options};
 use crate::codec::encode_envelope;
 use crate::command::{Envelope, Operation, RequestId};
 use crate::feed::Changes;
-use crate::raft::{ConfirmError, Member, Model, WriteError};
+use crate::raft::{AnswerError, ConfirmError, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
 use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
 use crate::state::State;
@@ -220,6 +220,19 @@ impl Store {
             purged_index: status.purged_index,
             last_index: status.last_index,
         })
+    }
+
+    /// Answers a request that another member sent, as [`PeerConnection::exchange`] carries it. The
+    /// caller has made sure that it comes from a member, and keeps the order of a connection.
+    ///
+    /// # Errors
+    /// There is no answer; the connection should be closed.
+    ///
+    /// [`PeerConnection::exchange`]: crate::PeerConnection::exchange
+    pub async fn answer_peer(&self, request: Bytes) -> Result<Bytes, AnswerError> {
+        let stopped = |error: StoppedError| AnswerError::Stopped(error.to_string());
+        let member = self.member().map_err(stopped)?;
+        member.answer(&request).await.map(Bytes::from)
     }
 
     /// Starts a snapshot; it is done some time later, see [`Status::snapshot_index`].
