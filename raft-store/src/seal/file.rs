@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use identity::secret::SecretBytes;
+use zeroize::Zeroizing;
 
 use super::{SealProvider, SealProviderError};
 
@@ -67,10 +68,14 @@ impl FileSeal {
 
     fn write(&self, key: &SecretBytes) -> std::io::Result<()> {
         let temporary = self.path.with_extension("new");
+        // A file left there would keep its own mode and owner.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
         let mut file = File::options()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
         file.write_all(key.expose())?;
@@ -130,7 +135,7 @@ impl SealProvider for FileSeal {
             return Err(SealProviderError::Wrong { location });
         }
         let cipher = cipher(&kek).ok_or_else(|| self.unusable("the cipher refused it"))?;
-        let mut bytes = sealed.to_vec();
+        let mut bytes = Zeroizing::new(sealed.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = cipher.open_in_place(nonce, Aad::from(context), &mut bytes);
         let opened = opened.ok().ok_or(SealProviderError::Damaged)?;
@@ -156,3 +161,43 @@ fn check_value(key: &SecretBytes) -> [u8; CHECK_LEN_BYTES] {
 const FORMAT: u8 = 1;
 const CHECK_LEN_BYTES: usize = 8;
 const KEY_LEN_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn key_is_for_its_owner_only_whatever_was_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let left = directory.path().join("seal.new");
+        fs::write(&left, "left by a crash").unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
+        let seal = FileSeal::at(&path);
+        seal.create().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let secret = SecretBytes::new(vec![7; 32]);
+        let wrapped = seal.wrap(b"context", &secret).unwrap();
+        assert!(seal.unwrap(b"context", &wrapped).unwrap() == secret);
+        assert!(matches!(
+            seal.unwrap(b"other", &wrapped),
+            Err(SealProviderError::Damaged)
+        ));
+    }
+
+    #[test]
+    fn key_that_others_may_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let seal = FileSeal::at(&path);
+        seal.create().unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = seal.create().unwrap_err();
+        assert!(
+            matches!(error, SealProviderError::Unusable { .. }),
+            "{error}"
+        );
+    }
+}
