@@ -13,5 +13,6 @@ pub mod config;
 pub mod endpoints;
 pub mod entries;
 pub mod prune;
+pub mod svids;
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,13 @@
 //! Owns the gRPC services: each parses a request with [`proto::convert`], calls one service of the
 //! domain, and renders its answer. Statuses are made in [`status`] only.
 
+pub mod agent;
 pub mod bundle;
+mod caller;
 pub mod entry;
 pub mod health;
 pub mod page_token;
 pub mod status;
+mod status_agent;
+mod status_svid;
+pub mod svid;

@@ -136,7 +136,7 @@ impl NewAuthority {
 
 /// Why no authority was made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MakeError {
+pub(crate) enum MakeError {
     /// The key could not be made.
     #[error("key could not be made")]
     Key(#[from] KeyError),

@@ -14,12 +14,11 @@ use proto::convert::entry::Attempt;
 use proto::spire::api::server::entry::v1 as wire;
 use proto::spire::api::server::entry::v1::entry_server::Entry;
 use proto::spire::api::types;
-use raft_store::{AgentRecord, CreateEntryOutcome, EntryChange, UpdateEntryOutcome};
+use raft_store::{CreateEntryOutcome, EntryChange, UpdateEntryOutcome};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::api::page_token::Page;
-use crate::api::status;
-use crate::endpoints::CallerRole;
+use crate::api::{caller, status};
 use crate::entries::Entries;
 
 /// The Entry service.
@@ -193,7 +192,7 @@ impl Entry for EntryApi {
         &self,
         request: Request<wire::GetAuthorizedEntriesRequest>,
     ) -> Result<Response<wire::GetAuthorizedEntriesResponse>, Status> {
-        let agent = calling_agent(&request)?;
+        let agent = caller::agent(&request)?;
         let entries = self.entries.authorized(&agent);
         let mask = request.get_ref().output_mask.as_ref();
         Ok(Response::new(wire::GetAuthorizedEntriesResponse {
@@ -207,22 +206,11 @@ impl Entry for EntryApi {
         &self,
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
-        let agent = calling_agent(&request)?;
+        let agent = caller::agent(&request)?;
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let entries = self.entries.clone();
         sync::answer(first, requests, move || entries.authorized(&agent)).map(Response::new)
-    }
-}
-
-/// The agent that calls, as it was admitted.
-fn calling_agent<T>(request: &Request<T>) -> Result<Arc<AgentRecord>, Status> {
-    match request.extensions().get::<CallerRole>() {
-        Some(CallerRole::Agent(agent)) => Ok(Arc::clone(agent)),
-        Some(
-            CallerRole::Nobody | CallerRole::Local | CallerRole::Admin | CallerRole::Downstream,
-        )
-        | None => Err(Status::internal("caller is not an agent")),
     }
 }
 
