@@ -24,11 +24,53 @@ pub(crate) enum ConnectionAge {
     Limited(Duration),
 }
 
+/// How much of the server's memory a connection may take up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Allowance {
+    /// For peers who have shown who they are, and those on this host.
+    Known,
+    /// For everybody else: enough to attest an agent and to read the bundle.
+    Stranger,
+}
+
+impl Allowance {
+    /// Calls that may be open at once; further ones wait at the client.
+    const fn concurrent_streams(self) -> u32 {
+        match self {
+            Self::Known => 1_024,
+            Self::Stranger => 16,
+        }
+    }
+
+    /// Bytes of one call that may be on their way without having been read.
+    const fn stream_window_bytes(self) -> u32 {
+        match self {
+            Self::Known => 1 << 20,
+            Self::Stranger => 64 << 10,
+        }
+    }
+
+    /// The same for all calls together.
+    const fn connection_window_bytes(self) -> u32 {
+        match self {
+            Self::Known => 4 << 20,
+            Self::Stranger => 128 << 10,
+        }
+    }
+}
+
+/// What a connection is granted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) age: ConnectionAge,
+    pub(crate) allowance: Allowance,
+}
+
 /// Serves `io` until the peer closes it, it is too old, or the server stops.
 pub(crate) async fn serve<Io>(
     io: Io,
     service: ConnectionService,
-    age: ConnectionAge,
+    Terms { age, allowance }: Terms,
     shutdown: Shutdown,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -36,9 +78,9 @@ pub(crate) async fn serve<Io>(
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(allowance.concurrent_streams())
+        .initial_stream_window_size(allowance.stream_window_bytes())
+        .initial_connection_window_size(allowance.connection_window_bytes())
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
@@ -82,10 +124,6 @@ fn log_end(result: hyper::Result<()>) {
     }
 }
 
-/// Calls one connection may have open at once; further ones wait at the client.
-const MAX_CONCURRENT_STREAMS: u32 = 1_024;
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -20,13 +20,21 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected as _;
 
 use crate::endpoints::Caller;
-use crate::endpoints::connection::{self, ConnectionAge};
+use crate::endpoints::connection::{self, Allowance, ConnectionAge, Terms};
 use crate::endpoints::router::{ConnectionService, Router};
 
 /// The TLS listener, bound.
 pub(crate) struct TlsListener {
     listener: TcpListener,
+    door: Door,
+}
+
+/// What a TCP connection passes on its way in.
+#[derive(Clone)]
+struct Door {
     acceptor: TlsAcceptor,
+    /// Places for peers without a certificate, so that they leave some to those with one.
+    strangers: Arc<Semaphore>,
 }
 
 impl TlsListener {
@@ -34,7 +42,10 @@ impl TlsListener {
     pub(crate) async fn bind(host: &str, port: u16, tls: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind((host, port)).await?,
-            acceptor: TlsAcceptor::from(tls),
+            door: Door {
+                acceptor: TlsAcceptor::from(tls),
+                strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
+            },
         })
     }
 
@@ -56,14 +67,9 @@ impl TlsListener {
                 () = shutdown.requested() => break,
             };
             match accepted {
-                Ok((stream, address)) => {
-                    let serving = serve_tls(
-                        stream,
-                        address,
-                        self.acceptor.clone(),
-                        Arc::clone(&router),
-                        shutdown.clone(),
-                    );
+                Ok(accepted) => {
+                    let door = self.door.clone();
+                    let serving = serve_tls(accepted, door, Arc::clone(&router), shutdown.clone());
                     connections.start(permit, serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -75,9 +81,8 @@ impl TlsListener {
 }
 
 async fn serve_tls(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: TlsAcceptor,
+    (stream, address): (TcpStream, SocketAddr),
+    door: Door,
     router: Arc<Router>,
     shutdown: Shutdown,
 ) {
@@ -85,7 +90,7 @@ async fn serve_tls(
         tracing::debug!(%address, %error, "connection lost before its handshake");
         return;
     }
-    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
+    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, door.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "tls handshake failed");
@@ -107,9 +112,23 @@ async fn serve_tls(
             }
         },
     };
+    let (allowance, _place) = match identity {
+        Some(_) => (Allowance::Known, None),
+        None => match door.strangers.try_acquire_owned() {
+            Ok(place) => (Allowance::Stranger, Some(place)),
+            Err(_full) => {
+                tracing::debug!(%address, "too many callers without a certificate");
+                return;
+            }
+        },
+    };
+    let terms = Terms {
+        age: age_of(address),
+        allowance,
+    };
     let caller = Caller::Tls { address, identity };
     let service = ConnectionService::new(router, caller);
-    connection::serve(stream, service, age_of(address), shutdown).await;
+    connection::serve(stream, service, terms, shutdown).await;
 }
 
 /// Three minutes, give or take a tenth that depends on the peer's port, so that connections made
@@ -155,12 +174,11 @@ impl UnixListener {
             };
             let caller = Caller::Local(Arc::new(connection.connect_info()));
             let service = ConnectionService::new(Arc::clone(&router), caller);
-            let serving = connection::serve(
-                connection,
-                service,
-                ConnectionAge::Unlimited,
-                shutdown.clone(),
-            );
+            let terms = Terms {
+                age: ConnectionAge::Unlimited,
+                allowance: Allowance::Known,
+            };
+            let serving = connection::serve(connection, service, terms, shutdown.clone());
             connections.start(permit, serving);
         }
         drop(self.listener);
@@ -218,3 +236,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections a listener holds at once; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 16_384;
+
+/// How many of them may be without a certificate.
+const MAX_STRANGERS: usize = MAX_CONNECTIONS / 4;
