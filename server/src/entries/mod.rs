@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use identity::clock::Clock;
 use identity::entry::{EntryId, RegistrationEntry};
+use identity::spiffe_id::SpiffeId;
 use proto::convert::entry::EntryFilter;
 use raft_store::{
     AgentRecord, CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, Operation,
@@ -86,6 +87,15 @@ impl Entries {
     /// The entries that `agent` is authorized for.
     pub fn authorized(&self, agent: &AgentRecord) -> Vec<Arc<RegistrationEntry>> {
         self.store.read(|state| authorized(state, agent))
+    }
+
+    /// The entries that the agent `spiffe_id` is authorized for, for as long as it is an agent: a
+    /// banned or deleted one is authorized for nothing, which is not the same as no entries.
+    pub fn authorized_still(&self, spiffe_id: &SpiffeId) -> Option<Vec<Arc<RegistrationEntry>>> {
+        self.store.read(|state| {
+            let agent = state.agent(spiffe_id).filter(|agent| !agent.is_banned())?;
+            Some(authorized(state, agent))
+        })
     }
 
     /// Creates entries; the outcomes are in the order of `entries`.

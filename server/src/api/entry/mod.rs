@@ -210,7 +210,8 @@ impl Entry for EntryApi {
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let entries = self.entries.clone();
-        sync::answer(first, requests, move || entries.authorized(&agent)).map(Response::new)
+        let authorized = move || entries.authorized_still(&agent.spiffe_id);
+        sync::answer(first, requests, authorized).map(Response::new)
     }
 }
 

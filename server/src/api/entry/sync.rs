@@ -25,17 +25,17 @@ pub(super) type Answers =
 type Authorized = Vec<Arc<RegistrationEntry>>;
 
 /// Answers the requests of one call, the first of which was read already. `authorized` says what
-/// the agent may see at the time.
+/// the agent may see at the time; `None` if it is no agent any more.
 pub(super) fn answer(
     first: Option<SyncAuthorizedEntriesRequest>,
     requests: Streaming<SyncAuthorizedEntriesRequest>,
-    authorized: impl Fn() -> Authorized + Send + 'static,
+    authorized: impl Fn() -> Option<Authorized> + Send + 'static,
 ) -> Result<Answers, Status> {
     let Some(first) = first else {
         return Ok(Box::pin(futures_util::stream::empty()));
     };
     let mask = check_first(first)?;
-    let entries = authorized();
+    let entries = authorized().ok_or_else(no_longer_admitted)?;
     if entries.len() <= PAGE_LEN {
         let whole = entry_pages(&entries, mask.as_ref());
         return Ok(Box::pin(futures_util::stream::iter(
@@ -78,18 +78,25 @@ struct Conversation<F> {
     pending: VecDeque<SyncAuthorizedEntriesResponse>,
 }
 
-impl<F: Fn() -> Authorized> Conversation<F> {
+impl<F: Fn() -> Option<Authorized>> Conversation<F> {
     async fn next(mut self) -> Result<Option<(SyncAuthorizedEntriesResponse, Self)>, Status> {
         if self.pending.is_empty() {
             let Some(request) = self.requests.message().await? else {
                 return Ok(None);
             };
-            let wanted = select(&(self.authorized)(), &request.ids);
+            let authorized = (self.authorized)().ok_or_else(no_longer_admitted)?;
+            let wanted = select(&authorized, &request.ids);
             self.pending = entry_pages(&wanted, self.mask.as_ref()).into();
         }
         let page = self.pending.pop_front();
         Ok(page.map(|page| (page, self)))
     }
+}
+
+/// A call was admitted when it began, and may outlive a ban or a deletion. It ends here in a way
+/// that makes the agent call again, and the judgement about that call tells it what to do.
+fn no_longer_admitted() -> Status {
+    Status::unavailable("agent was banned or deleted during the call")
 }
 
 /// Those of `entries` that `ids` names; however often it does, an entry is sent once.
