@@ -10,6 +10,9 @@ mod state;
 mod svid;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use identity::bundle::Bundle;
