@@ -4,6 +4,7 @@
 //! services of the domain ([`entries`], [`bundles`], …), which read the store or propose to it.
 
 pub mod agents;
+pub mod app;
 pub mod api;
 pub mod attest;
 pub mod bundles;

@@ -20,13 +20,17 @@ use std::sync::Arc;
 
 use daemon::supervisor::Shutdown;
 use proto::grpc::health::v1::health_server::HealthServer;
+use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use rustls::ServerConfig;
 
+use crate::api::agent::AgentApi;
 use crate::api::bundle::BundleApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
+use crate::api::svid::SvidApi;
 
 pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
 pub use caller::{Caller, CallerRole};
@@ -38,12 +42,16 @@ use router::Router;
 /// The services that the endpoints serve.
 #[derive(Debug)]
 pub struct Services {
+    /// Agents: attestation, and what operators do with them.
+    pub agent: AgentServer<AgentApi>,
     /// Registration entries.
     pub entry: EntryServer<EntryApi>,
     /// Own and federated bundles.
     pub bundle: BundleServer<BundleApi>,
     /// gRPC health.
     pub health: HealthServer<HealthApi>,
+    /// Signing.
+    pub svid: SvidServer<SvidApi>,
 }
 
 /// Where the endpoints listen.

@@ -91,12 +91,9 @@ impl Router {
             Api::Bundle => self.services.bundle.clone().call(request).await,
             Api::Entry => self.services.entry.clone().call(request).await,
             Api::Health => self.services.health.clone().call(request).await,
-            Api::Agent
-            | Api::Debug
-            | Api::LocalAuthority
-            | Api::Logger
-            | Api::Svid
-            | Api::TrustDomain => {
+            Api::Agent => self.services.agent.clone().call(request).await,
+            Api::Svid => self.services.svid.clone().call(request).await,
+            Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
         };

@@ -1,0 +1,349 @@
+//! Owns the assembly of a server: opens the store, brings up the authorities, binds the endpoints,
+//! and starts every long task, here and nowhere else.
+//!
+//! What must hold: nothing is answered before it can be answered rightly, and the store is the last
+//! to stop, so that calls in progress can still finish.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon::health::Checks;
+use daemon::log::LogControl;
+use daemon::supervisor::{Shutdown, Supervisor};
+use identity::clock::{Clock, SystemClock};
+use identity::tls::{ClientPolicy, SharedTlsMaterial};
+use identity::trust_domain::TrustDomain;
+use proto::grpc::health::v1::health_server::HealthServer;
+use proto::spire::api::server::agent::v1::agent_server::AgentServer;
+use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
+use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::svid::v1::svid_server::SvidServer;
+use raft_store::{Driver, FileSeal, Options, Proposal, SetSetting, SetSettingOutcome, Store};
+
+use crate::agents::Agents;
+use crate::api::agent::AgentApi;
+use crate::api::bundle::BundleApi;
+use crate::api::entry::EntryApi;
+use crate::api::health::HealthApi;
+use crate::api::svid::SvidApi;
+use crate::attest::Attestation;
+use crate::bundles::Bundles;
+use crate::ca::{Ca, Policy, ServerSvidTask};
+use crate::config::Config;
+use crate::endpoints::{
+    Addresses, Authorizer, Endpoints, EndpointsOptions, RateLimitOptions, Services,
+};
+use crate::entries::Entries;
+use crate::prune::{self, Pruning};
+use crate::svids::Svids;
+
+/// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
+/// SIGUSR2.
+///
+/// # Errors
+///
+/// What could not be opened or bound, with the way out; or the task that failed.
+pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
+    let mut app = App::start(&config, Arc::new(SystemClock), Shutdown::new()).await?;
+    app.supervisor
+        .start("log", |shutdown| log.reopen_on_signal(shutdown));
+    app.run().await
+}
+
+/// A server whose parts all run.
+#[derive(Debug)]
+pub struct App {
+    supervisor: Supervisor,
+    store: Store,
+    tls_address: SocketAddr,
+}
+
+impl App {
+    /// Builds and starts everything; returns when calls are taken. `shutdown` stops the server, as
+    /// SIGTERM does.
+    ///
+    /// # Errors
+    ///
+    /// What could not be opened or bound, with the way out.
+    pub async fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        announce(config);
+        let mut supervisor = Supervisor::stopped_by(shutdown);
+        let drained = Shutdown::new();
+        let (store, driver) = open_store(config).await?;
+        supervisor.start("store", {
+            let (store, drained) = (store.clone(), drained.clone());
+            |shutdown| drive(store, driver, shutdown, drained)
+        });
+        pin_trust_domain(&store, &*clock, config).await?;
+
+        let (ca, authorities) = Ca::open(
+            store.clone(),
+            Arc::clone(&clock),
+            Policy::from_config(config),
+        );
+        supervisor.start("ca", |shutdown| authorities.run(shutdown));
+        ca.ready().await;
+        let (material, server_svid) =
+            ServerSvidTask::start(ca.clone(), store.clone(), Arc::clone(&clock))
+                .await
+                .context("cannot make the server's own SVID")?;
+        supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
+        let pruning = Pruning::new(
+            store.clone(),
+            Arc::clone(&clock),
+            prune::Options::from_config(config),
+        );
+        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+
+        let parts = Parts {
+            store: store.clone(),
+            ca: ca.clone(),
+            clock,
+        };
+        let endpoints = parts.endpoints(config, material).await?;
+        let tls_address = endpoints.tls_address();
+        supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
+        start_health(&mut supervisor, config, &parts).await?;
+        Ok(Self {
+            supervisor,
+            store,
+            tls_address,
+        })
+    }
+
+    /// Where the TLS listener listens.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address
+    }
+
+    /// The registry that this server serves from.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs until SIGTERM, SIGINT, the requested shutdown, or the first failure.
+    ///
+    /// # Errors
+    ///
+    /// The part that failed and why.
+    pub async fn run(self) -> anyhow::Result<()> {
+        self.supervisor.run(STOP_WITHIN).await?;
+        Ok(())
+    }
+}
+
+/// What the services are made of.
+struct Parts {
+    store: Store,
+    ca: Ca,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    async fn endpoints(
+        &self,
+        config: &Config,
+        material: SharedTlsMaterial,
+    ) -> anyhow::Result<Endpoints> {
+        let policy = ClientPolicy {
+            trust_domain: config.trust_domain.clone(),
+            foreign_ids: config.admin_ids.iter().cloned().collect::<BTreeSet<_>>(),
+        };
+        let tls = identity::tls::server_config(material, policy, Arc::clone(&self.clock))?;
+        let authorizer = Authorizer::new(
+            self.store.clone(),
+            Arc::clone(&self.clock),
+            config.admin_ids.iter().cloned().collect(),
+        );
+        let endpoints = Endpoints::bind(EndpointsOptions {
+            addresses: Addresses {
+                host: &config.bind_address,
+                port: config.bind_port,
+                socket_path: &config.socket_path,
+            },
+            tls: Arc::new(tls),
+            services: self.services(&config.trust_domain),
+            authorizer,
+            limits: RateLimitOptions {
+                attestation: config.rate_limit.attestation,
+                signing: config.rate_limit.signing,
+            },
+        })
+        .await?;
+        Ok(endpoints)
+    }
+
+    fn services(&self, trust_domain: &TrustDomain) -> Services {
+        let store = || self.store.clone();
+        let clock = || Arc::clone(&self.clock);
+        let own = || trust_domain.clone();
+        let entries = Entries::new(store(), clock());
+        let agents = Agents::new(store(), clock(), own());
+        let attestation = Attestation::new(store(), self.ca.clone(), clock());
+        let svids = Svids::new(store(), self.ca.clone());
+        Services {
+            agent: AgentServer::new(AgentApi::new(agents, attestation, own())),
+            bundle: BundleServer::new(BundleApi::new(self.bundles(own()))),
+            entry: EntryServer::new(EntryApi::new(entries, own())),
+            health: HealthServer::new(HealthApi::new(self.bundles(own()))),
+            svid: SvidServer::new(SvidApi::new(svids, own())),
+        }
+    }
+
+    fn bundles(&self, own: TrustDomain) -> Bundles {
+        Bundles::new(self.store.clone(), Arc::clone(&self.clock), own)
+    }
+}
+
+/// Says what this server is about to be.
+fn announce(config: &Config) {
+    for explanation in &config.explanations {
+        tracing::warn!("{explanation}");
+    }
+    tracing::info!(?config, "effective config");
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<(Store, Driver)> {
+    daemon::process::make_data_dir(&config.data_dir)?;
+    let seal = FileSeal::at(&config.seal_key_path);
+    // A folder of its own: operators keep other programs' files in the data directory too.
+    let options = Options::new(config.data_dir.join(STORE_FOLDER), Box::new(seal));
+    Ok(Store::open(options).await?)
+}
+
+/// Drives the store until the endpoints have stopped, then closes it.
+async fn drive(
+    store: Store,
+    driver: Driver,
+    shutdown: Shutdown,
+    drained: Shutdown,
+) -> anyhow::Result<()> {
+    let mut running = std::pin::pin!(driver.run());
+    tokio::select! {
+        ended = running.as_mut() => return Ok(ended?),
+        () = shutdown.requested() => {}
+    }
+    // Calls in progress may still write; without endpoints, nobody does.
+    tokio::time::timeout(STORE_WAITS, drained.requested())
+        .await
+        .ok();
+    store.close().await?;
+    Ok(running.await?)
+}
+
+async fn serve(
+    endpoints: Endpoints,
+    shutdown: Shutdown,
+    drained: Shutdown,
+) -> Result<(), Infallible> {
+    endpoints.serve(shutdown).await;
+    drained.request();
+    Ok(())
+}
+
+/// Binds the data to the trust domain that it was made for: identities of one would be signed with
+/// the keys of another if the name in the config could change.
+async fn pin_trust_domain(store: &Store, clock: &dyn Clock, config: &Config) -> anyhow::Result<()> {
+    let own = config.trust_domain.as_str();
+    let operation = SetSetting {
+        key: TRUST_DOMAIN_SETTING.into(),
+        value: own.as_bytes().to_vec(),
+        only_if_absent: true,
+    };
+    let pinned = store.read(|state| state.setting(TRUST_DOMAIN_SETTING).map(<[u8]>::to_vec));
+    let pinned = match pinned {
+        Some(pinned) => pinned,
+        None => {
+            let proposal = Proposal::new(clock.now());
+            match store
+                .propose(operation, proposal)
+                .await
+                .context("cannot store the name of the trust domain")?
+            {
+                SetSettingOutcome::Set => return Ok(()),
+                SetSettingOutcome::Present(pinned) => pinned,
+            }
+        }
+    };
+    anyhow::ensure!(
+        pinned == own.as_bytes(),
+        "the data in {data_dir} belongs to trust domain {pinned:?}, but the config says {own:?}: \
+         correct trust_domain, or give this trust domain an empty data_dir",
+        data_dir = config.data_dir.display(),
+        pinned = String::from_utf8_lossy(&pinned),
+    );
+    Ok(())
+}
+
+/// Starts the checks and their HTTP listener, if there is to be one.
+async fn start_health(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    parts: &Parts,
+) -> anyhow::Result<()> {
+    let Some(options) = config.health_checks.clone() else {
+        return Ok(());
+    };
+    let checks = Checks::new();
+    let bundles = parts.bundles(config.trust_domain.clone());
+    let server = checks.register("server");
+    supervisor.start("health.server", |shutdown| async move {
+        let probe = || {
+            let held = bundles.own().map(drop);
+            async move { held.ok_or_else(|| "the own bundle is not there yet".to_owned()) }
+        };
+        server.follow(probe, shutdown).await;
+        Ok::<(), Infallible>(())
+    });
+    let authorities = checks.register("server.ca");
+    let ca = parts.ca.clone();
+    supervisor.start("health.ca", |shutdown| async move {
+        let probe = || {
+            let can_sign = ca.can_sign();
+            async move {
+                can_sign
+                    .then_some(())
+                    .ok_or_else(|| "no authority is active".to_owned())
+            }
+        };
+        authorities.follow(probe, shutdown).await;
+        Ok::<(), Infallible>(())
+    });
+    let datastore = checks.register("catalog.datastore");
+    let store = parts.store.clone();
+    supervisor.start("health.store", |shutdown| async move {
+        let probe = || {
+            let store = store.clone();
+            async move {
+                let confirmed = store.linearizable(PROBE_WITHIN).await;
+                confirmed.map(drop).map_err(|error| error.to_string())
+            }
+        };
+        datastore.follow(probe, shutdown).await;
+        Ok::<(), Infallible>(())
+    });
+    let endpoint = daemon::health::bind(options).await?;
+    supervisor.start("health", |shutdown| endpoint.serve(checks, shutdown));
+    Ok(())
+}
+
+/// Where the store is, below the data directory.
+const STORE_FOLDER: &str = "store";
+
+const TRUST_DOMAIN_SETTING: &str = "trust_domain";
+
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the store waits for the endpoints when the server stops.
+const STORE_WAITS: Duration = Duration::from_secs(7);
+
+/// How long everything may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
