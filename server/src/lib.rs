@@ -4,13 +4,14 @@
 //! services of the domain ([`entries`], [`bundles`], …), which read the store or propose to it.
 
 pub mod agents;
-pub mod app;
 pub mod api;
+pub mod app;
 pub mod attest;
 pub mod bundles;
 pub mod ca;
 pub mod cli;
 pub mod config;
+pub mod dev;
 pub mod endpoints;
 pub mod entries;
 pub mod prune;

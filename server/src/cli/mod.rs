@@ -6,15 +6,17 @@
 mod agent;
 mod api;
 mod bundle;
+mod dev;
 mod entry;
 mod healthcheck;
 mod jwt;
 mod quantity;
+mod run;
 mod shared_flags;
 mod status_text;
 mod token;
 mod validate;
-mod written_file;
+pub(crate) mod written_file;
 mod x509;
 
 use daemon::command_line::Program;
@@ -27,8 +29,10 @@ pub fn program(name: String) -> Program {
     commands.extend(agent::commands());
     commands.extend(bundle::commands());
     commands.extend([
+        dev::command(),
         healthcheck::command(),
         jwt::mint_command(),
+        run::command(),
         token::generate_command(),
         validate::command(),
         x509::mint_command(),
@@ -37,5 +41,54 @@ pub fn program(name: String) -> Program {
         name,
         version: env!("CARGO_PKG_VERSION"),
         commands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_there_under_its_own_words() {
+        let program = program("conclave-server".to_owned());
+        let mut words: Vec<_> = program
+            .commands
+            .iter()
+            .map(|command| command.words)
+            .collect();
+        words.sort_unstable();
+        assert_eq!(
+            words,
+            [
+                "agent ban",
+                "agent count",
+                "agent evict",
+                "agent list",
+                "agent purge",
+                "agent show",
+                "bundle count",
+                "bundle delete",
+                "bundle list",
+                "bundle set",
+                "bundle show",
+                "dev",
+                "entry count",
+                "entry create",
+                "entry delete",
+                "entry show",
+                "entry update",
+                "healthcheck",
+                "jwt mint",
+                "run",
+                "token generate",
+                "validate",
+                "x509 mint",
+            ]
+        );
+        for command in &program.commands {
+            let title = format!("Usage of {}:\n", command.words);
+            let usage = (command.flags)().usage();
+            assert!(usage.starts_with(&title), "{usage}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use daemon::command_line::path_error_text;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Readers {
+pub(crate) enum Readers {
     /// Everybody: certificates.
     All,
     /// The owner alone: keys and tokens.
@@ -19,7 +19,7 @@ pub(super) enum Readers {
 }
 
 /// Writes a file, over one that is there.
-pub(super) fn write(path: &Path, content: &[u8], readers: Readers) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> anyhow::Result<()> {
     write_file(path, content, readers)
         .map_err(|error| anyhow::Error::msg(path_error_text("open", path, &error)))
 }

@@ -1,0 +1,29 @@
+//! `run`.
+
+use daemon::{command_line::Command, flags::Parsed, process};
+
+use crate::{
+    app,
+    config::{self, LoadArgs},
+};
+
+pub(super) fn command() -> Command {
+    Command {
+        words: "run",
+        synopsis: "Runs the server.",
+        error_prefix: "",
+        deadline: None,
+        flags: || config::run_flags("run"),
+        run: |parsed, _terminal| Box::pin(run(parsed)),
+    }
+}
+
+async fn run(parsed: &Parsed) -> anyhow::Result<()> {
+    let config = config::load(&LoadArgs::from_flags(parsed))?;
+    let log = process::prepare(config.log.clone())?;
+    let outcome = app::run(config, log).await;
+    if let Err(error) = &outcome {
+        tracing::error!(error = format!("{error:#}"), "fatal run error");
+    }
+    outcome
+}

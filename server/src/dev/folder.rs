@@ -1,0 +1,146 @@
+//! The folder that holds all that a `dev` run has: config files, sockets, data and logs.
+
+use std::{
+    env, fs,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+/// Linux takes socket paths of 108 bytes with the zero at their end.
+const MAX_SOCKET_PATH_LEN_BYTES: usize = 107;
+
+/// The folder; a temporary one goes with its value.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Folder {
+    /// Opens the named folder, made if it is not there, or a new temporary one for this user alone.
+    pub(super) fn open(named: Option<PathBuf>) -> anyhow::Result<Self> {
+        let folder = match named {
+            Some(path) => {
+                let path = std::path::absolute(path)?;
+                let mut builder = fs::DirBuilder::new();
+                let made = builder.recursive(true).mode(0o700).create(&path);
+                made.with_context(|| format!("cannot make the folder {}", path.display()))?;
+                Self {
+                    path,
+                    _temporary: None,
+                }
+            }
+            None => {
+                let temporary = temporary()?;
+                Self {
+                    path: temporary.path().to_owned(),
+                    _temporary: Some(temporary),
+                }
+            }
+        };
+        folder.check_socket_paths()?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn server_config(&self) -> PathBuf {
+        self.path.join("server.conf")
+    }
+
+    pub(super) fn server_socket(&self) -> PathBuf {
+        self.path.join("server.sock")
+    }
+
+    pub(super) fn server_data(&self) -> PathBuf {
+        self.path.join("server")
+    }
+
+    pub(super) fn server_log(&self) -> PathBuf {
+        self.path.join("server.log")
+    }
+
+    pub(super) fn agent_config(&self) -> PathBuf {
+        self.path.join("agent.conf")
+    }
+
+    pub(super) fn agent_socket(&self) -> PathBuf {
+        self.path.join("agent.sock")
+    }
+
+    pub(super) fn agent_data(&self) -> PathBuf {
+        self.path.join("agent")
+    }
+
+    pub(super) fn agent_log(&self) -> PathBuf {
+        self.path.join("agent.log")
+    }
+
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.path.join("bundle.pem")
+    }
+
+    pub(super) fn join_token(&self) -> PathBuf {
+        self.path.join("join-token")
+    }
+
+    fn check_socket_paths(&self) -> anyhow::Result<()> {
+        let longest = self.server_socket();
+        anyhow::ensure!(
+            longest.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH_LEN_BYTES,
+            "{} is too long for a socket path (at most {MAX_SOCKET_PATH_LEN_BYTES} bytes); name a shorter folder with \
+             -dataDir",
+            longest.display()
+        );
+        Ok(())
+    }
+}
+
+/// Below the user's runtime folder if there is one, which no other user can enter.
+fn temporary() -> anyhow::Result<TempDir> {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let usable = runtime.filter(|path| path.is_absolute() && path.is_dir());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("conclave-");
+    if let Some(made) = usable.and_then(|runtime| builder.tempdir_in(runtime).ok()) {
+        return Ok(made);
+    }
+    let place = env::temp_dir();
+    let made = builder.tempdir_in(&place);
+    made.with_context(|| {
+        format!(
+            "cannot make a folder in {}; name one with -dataDir",
+            place.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_too_deep_for_sockets_is_refused_with_the_way_out() {
+        let base = tempfile::tempdir().unwrap();
+        let deep = base.path().join("d".repeat(100));
+        let error = Folder::open(Some(deep)).unwrap_err().to_string();
+        assert!(
+            error.contains("name a shorter folder with -dataDir"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_temporary_folder_goes_with_its_value() {
+        let folder = Folder::open(None).unwrap();
+        let path = folder.path().to_owned();
+        assert!(path.is_dir());
+        drop(folder);
+        assert!(!path.exists());
+    }
+}
