@@ -69,18 +69,25 @@ impl Supervisor {
     pub async fn run(mut self, grace: Duration) -> Result<(), SupervisorError> {
         let mut signals = Signals::listen().map_err(SupervisorError::Signals)?;
         let shutdown = self.shutdown();
-        let mut outcome = tokio::select! {
+        let (mut outcome, is_signalled) = tokio::select! {
             name = signals.next() => {
                 info!(signal = name, "stopping");
-                Ok(())
+                (Ok(()), true)
             }
-            () = shutdown.requested() => Ok(()),
-            outcome = self.next_end() => outcome,
+            () = shutdown.requested() => (Ok(()), false),
+            outcome = self.next_end() => (outcome, false),
         };
         shutdown.request();
+        let second_signal = async {
+            // The signal that made somebody else give the order reaches this supervisor too.
+            if !is_signalled {
+                signals.next().await;
+            }
+            signals.next().await;
+        };
         let drained = tokio::select! {
             drained = tokio::time::timeout(grace, self.drain()) => drained.ok(),
-            _ = signals.next() => None,
+            () = second_signal => None,
         };
         let rest = drained.unwrap_or_else(|| self.abort_rest());
         outcome = outcome.and(rest);

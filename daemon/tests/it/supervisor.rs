@@ -2,12 +2,19 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use daemon::supervisor::Supervisor;
+use daemon::supervisor::{Shutdown, Supervisor};
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::sync::Notify;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, Notify},
+};
+
+/// A signal reaches every supervisor of this process: one such test at a time.
+static ONE_SIGNAL: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
 async fn sigterm_stops_the_tasks() {
+    let _alone = ONE_SIGNAL.lock().await;
     let mut supervisor = Supervisor::new();
     let started = Arc::new(Notify::new());
     let notify = started.clone();
@@ -21,5 +28,33 @@ async fn sigterm_stops_the_tasks() {
         kill_process(getpid(), Signal::TERM).unwrap();
     };
     let (outcome, ()) = tokio::join!(supervisor.run(Duration::from_secs(5)), kill);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_signal_that_stopped_the_outer_supervisor_does_not_hurry_the_inner() {
+    let _alone = ONE_SIGNAL.lock().await;
+    let shutdown = Shutdown::new();
+    let mut inner = Supervisor::stopped_by(shutdown.clone());
+    let signalled = Arc::new(Notify::new());
+    let wait = signalled.clone();
+    inner.start("slow to stop", |shutdown| async move {
+        shutdown.requested().await;
+        wait.notified().await;
+        Ok::<(), io::Error>(())
+    });
+    // As when the outer one is quicker to see the signal that both get.
+    shutdown.request();
+    let signal = async {
+        let mut seen = signal(SignalKind::terminate()).unwrap();
+        tokio::task::yield_now().await;
+        kill_process(getpid(), Signal::TERM).unwrap();
+        seen.recv().await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        signalled.notify_one();
+    };
+    let (outcome, ()) = tokio::join!(inner.run(Duration::from_secs(5)), signal);
     assert!(outcome.is_ok(), "{outcome:?}");
 }
