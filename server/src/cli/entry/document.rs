@@ -6,6 +6,7 @@
 use anyhow::Context as _;
 use proto::spire::api::types::{Entry, Selector, entry::AdditionalAttributes};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::cli::shared_flags::spiffe_id;
 
@@ -26,13 +27,15 @@ pub(super) fn ids(document: &[u8]) -> anyhow::Result<Vec<String>> {
 }
 
 fn parse<T: DeserializeOwned>(document: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(document).map_err(|error| {
+    let document: Map<String, Value> = serde_json::from_slice(document).map_err(|error| {
         if error.is_eof() {
             anyhow::Error::msg("unexpected end of JSON input")
         } else {
             anyhow::Error::new(error).context("cannot read the JSON document")
         }
-    })
+    })?;
+    // Read as an object first: a list would pass for the fields of a struct in their order.
+    serde_json::from_value(Value::Object(document)).context("cannot read the JSON document")
 }
 
 #[derive(Deserialize)]
@@ -194,6 +197,9 @@ mod tests {
     fn ids_must_be_in_an_object() {
         assert_eq!(ids(br#"{"ids":["a","b"]}"#).unwrap(), ["a", "b"]);
         let error = ids(br#"["a"]"#).unwrap_err();
-        assert_eq!(error.to_string(), "cannot read the JSON document");
+        assert_eq!(
+            format!("{error:#}"),
+            "cannot read the JSON document: invalid type: sequence, expected a map at line 1 column 0"
+        );
     }
 }
