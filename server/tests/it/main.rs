@@ -1,4 +1,17 @@
-//! The server as its clients see it.
+//! The server as its clients see it: a whole one in this process, over real sockets and TLS, and
+//! the binaries held against what SPIRE answered.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, what cannot go on fails"
+)]
+
+mod authorization;
+mod bundles;
 mod dev;
+mod entries;
 mod golden;
+mod limits;
+mod sync;
+mod world;

@@ -1,0 +1,286 @@
+//! A server of its own for each test, and its clients: the local administrator, callers without a
+//! certificate, holders of minted SVIDs, attested agents.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::Shutdown;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use identity::bundle::Bundle;
+use identity::clock::SystemClock;
+use identity::secret::{KeyType, PrivateKey};
+use identity::spiffe_id::SpiffeId;
+use identity::tls::{SharedTlsMaterial, TlsMaterial};
+use identity::trust_domain::TrustDomain;
+use identity::x509::generate_csr;
+use identity::x509_svid::X509Svid;
+use proto::spire::api::server::agent::v1 as agent_wire;
+use proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use proto::spire::api::server::bundle::v1::GetBundleRequest;
+use proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
+use proto::spire::api::server::entry::v1::entry_client::EntryClient;
+use proto::spire::api::server::svid::v1::MintX509svidRequest;
+use proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use proto::spire::api::types;
+use rustls_pki_types::{CertificateDer, ServerName};
+use server::app::App;
+use server::config::{Config, RateLimit, Subject};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+pub(crate) const TRUST_DOMAIN: &str = "example.org";
+
+/// A running server.
+pub(crate) struct World {
+    folder: TempDir,
+    address: SocketAddr,
+    shutdown: Shutdown,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+/// An attested agent.
+pub(crate) struct Agent {
+    pub(crate) channel: Channel,
+    pub(crate) id: SpiffeId,
+}
+
+impl World {
+    /// A server without rate limits.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server whose config `change` made different.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config = config(folder.path().to_owned());
+        change(&mut config);
+        let shutdown = Shutdown::new();
+        let app = App::start(&config, Arc::new(SystemClock), shutdown.clone())
+            .await
+            .unwrap();
+        let address = app.tls_address();
+        let mut running = JoinSet::new();
+        running.spawn(app.run());
+        Self {
+            folder,
+            address,
+            shutdown,
+            running,
+        }
+    }
+
+    /// Stops the server and says how it ended.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.shutdown.request();
+        self.running.join_next().await.unwrap().unwrap()
+    }
+
+    /// The administrator on the Unix socket.
+    pub(crate) async fn admin(&self) -> Channel {
+        daemon::unix::connect(&self.folder.path().join("api.sock"))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn entries(&self) -> EntryClient<Channel> {
+        EntryClient::new(self.admin().await)
+    }
+
+    pub(crate) async fn bundles(&self) -> BundleClient<Channel> {
+        BundleClient::new(self.admin().await)
+    }
+
+    /// A caller over TLS that shows no certificate.
+    pub(crate) async fn anonymous(&self) -> Channel {
+        self.dial(None).await.unwrap()
+    }
+
+    /// A caller over TLS that shows `svid`.
+    pub(crate) async fn holder(&self, svid: X509Svid) -> Channel {
+        self.dial(Some(svid)).await.unwrap()
+    }
+
+    /// A caller over TLS with an SVID minted for `path`.
+    pub(crate) async fn minted(&self, path: &str) -> Channel {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let csr = generate_csr(&key, Some(&id(path)), &[]).unwrap();
+        let minted = SvidClient::new(self.admin().await)
+            .mint_x509svid(MintX509svidRequest { csr, ttl: 0 })
+            .await
+            .unwrap()
+            .into_inner()
+            .svid
+            .unwrap();
+        self.holder(svid(minted.cert_chain, key)).await
+    }
+
+    /// A new agent, attested with a join token.
+    pub(crate) async fn agent(&self) -> Agent {
+        let token = AgentClient::new(self.admin().await)
+            .create_join_token(agent_wire::CreateJoinTokenRequest {
+                ttl: 60,
+                ..agent_wire::CreateJoinTokenRequest::default()
+            })
+            .await
+            .unwrap()
+            .into_inner()
+            .value;
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let request = attest_request(&token, generate_csr(&key, None, &[]).unwrap());
+        let mut answers = AgentClient::new(self.anonymous().await)
+            .attest_agent(tokio_stream::once(request))
+            .await
+            .unwrap()
+            .into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        let Some(agent_wire::attest_agent_response::Step::Result(result)) = answer.step else {
+            panic!("a result expected: {answer:?}");
+        };
+        let svid = svid(result.svid.unwrap().cert_chain, key);
+        Agent {
+            id: svid.spiffe_id().clone(),
+            channel: self.holder(svid).await,
+        }
+    }
+
+    /// Creates entries, and returns their ids.
+    pub(crate) async fn create(&self, entries: Vec<types::Entry>) -> Vec<String> {
+        let response = self
+            .entries()
+            .await
+            .batch_create_entry(BatchCreateEntryRequest {
+                entries,
+                output_mask: None,
+            })
+            .await
+            .unwrap()
+            .into_inner();
+        let created = response.results.into_iter().map(|result| {
+            assert_eq!(result.status.unwrap().message, "OK");
+            result.entry.unwrap().id
+        });
+        created.collect()
+    }
+
+    async fn dial(&self, svid: Option<X509Svid>) -> Result<Channel, tonic::transport::Error> {
+        let bundle = self
+            .bundles()
+            .await
+            .get_bundle(GetBundleRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
+        let bundle: Bundle = proto::convert::bundle::received(&bundle).unwrap();
+        let material = TlsMaterial::new(svid, [Arc::new(bundle)]).unwrap();
+        let config = identity::tls::client_config(
+            SharedTlsMaterial::new(material),
+            SpiffeId::server(&trust_domain()),
+            Arc::new(SystemClock),
+        )
+        .unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let address = self.address;
+        let dial = move |_: Uri| {
+            let connector = connector.clone();
+            async move {
+                let stream = TcpStream::connect(address).await?;
+                let name = ServerName::from(address.ip());
+                Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
+            }
+        };
+        Endpoint::from_static("http://localhost")
+            .timeout(Duration::from_secs(30))
+            .connect_with_connector(tower::service_fn(dial))
+            .await
+    }
+}
+
+fn config(folder: PathBuf) -> Config {
+    Config {
+        trust_domain: trust_domain(),
+        bind_address: "127.0.0.1".to_owned(),
+        bind_port: 0,
+        socket_path: folder.join("api.sock"),
+        data_dir: folder.join("data"),
+        log: daemon::log::Options::default(),
+        ca_key_type: KeyType::EcP256,
+        jwt_key_type: KeyType::EcP256,
+        ca_ttl: Duration::from_secs(24 * 3_600),
+        agent_ttl: Duration::from_secs(3_600),
+        default_x509_svid_ttl: Duration::from_secs(3_600),
+        default_jwt_svid_ttl: Duration::from_secs(300),
+        ca_subject: Subject::default(),
+        jwt_issuer: None,
+        disable_jwt_svids: false,
+        admin_ids: Vec::new(),
+        rate_limit: RateLimit {
+            attestation: false,
+            signing: false,
+        },
+        audit_log_enabled: false,
+        prune_attested_nodes_expired_for: None,
+        prune_attested_nodes_batch_size: 1_000,
+        prune_tofu_nodes: false,
+        health_checks: None,
+        seal_key_path: folder.join("seal.key"),
+        explanations: Vec::new(),
+    }
+}
+
+pub(crate) fn attest_request(token: &str, csr: Vec<u8>) -> agent_wire::AttestAgentRequest {
+    use agent_wire::attest_agent_request::{Params, Step};
+    agent_wire::AttestAgentRequest {
+        step: Some(Step::Params(Params {
+            data: Some(types::AttestationData {
+                r#type: "join_token".to_owned(),
+                payload: token.as_bytes().to_vec(),
+            }),
+            params: Some(agent_wire::AgentX509svidParams { csr }),
+        })),
+    }
+}
+
+fn svid(chain: Vec<Vec<u8>>, key: PrivateKey) -> X509Svid {
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    X509Svid::new(chain, key).unwrap()
+}
+
+pub(crate) fn trust_domain() -> TrustDomain {
+    TrustDomain::parse(TRUST_DOMAIN).unwrap()
+}
+
+pub(crate) fn id(path: &str) -> SpiffeId {
+    SpiffeId::from_parts(&trust_domain(), path).unwrap()
+}
+
+pub(crate) fn wire_id(path: &str) -> types::Spiffeid {
+    types::Spiffeid {
+        trust_domain: TRUST_DOMAIN.to_owned(),
+        path: path.to_owned(),
+    }
+}
+
+/// An entry with one selector that depends on its path.
+pub(crate) fn entry(path: &str, parent_path: &str) -> types::Entry {
+    types::Entry {
+        spiffe_id: Some(wire_id(path)),
+        parent_id: Some(wire_id(parent_path)),
+        selectors: vec![selector("path", path)],
+        ..types::Entry::default()
+    }
+}
+
+pub(crate) fn selector(kind: &str, value: &str) -> types::Selector {
+    types::Selector {
+        r#type: kind.to_owned(),
+        value: value.to_owned(),
+    }
+}
