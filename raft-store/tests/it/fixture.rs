@@ -6,35 +6,37 @@ use identity::clock::UnixTime;
 use identity::entry::{EntryId, RegistrationEntry};
 use identity::selector::{Selector, SelectorSet};
 use identity::spiffe_id::SpiffeId;
-use raft_store::{Driver, FileSeal, OpenError, Options, Proposal, Store};
+use raft_store::{
+    CreateEntries, CreateEntryOutcome, Driver, FileSeal, OpenError, Options, Proposal, Store,
+};
 
 /// The time at which all test commands are proposed.
-pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// Opens the store below `path`.
-pub async fn open(path: &Path) -> Result<(Store, Driver), OpenError> {
+pub(crate) async fn open(path: &Path) -> Result<(Store, Driver), OpenError> {
     Store::open(options(path)).await
 }
 
 /// Options of the store below `path`.
-pub fn options(path: &Path) -> Options {
+pub(crate) fn options(path: &Path) -> Options {
     let seal = FileSeal::at(&path.join("seal.key"));
     Options::new(path.join("store"), Box::new(seal))
 }
 
 /// Closes the store and waits until its directory is free.
-pub async fn close(store: Store, driver: Driver) {
+pub(crate) async fn close(store: Store, driver: Driver) {
     store.close().await.expect("orderly end");
     driver.run().await.expect("orderly end");
 }
 
 /// A new intent.
-pub fn proposal() -> Proposal {
+pub(crate) fn proposal() -> Proposal {
     Proposal::new(NOW)
 }
 
 /// An entry whose id and path are `name`.
-pub fn entry(name: &str) -> RegistrationEntry {
+pub(crate) fn entry(name: &str) -> RegistrationEntry {
     let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap();
     RegistrationEntry {
         id: EntryId::parse(name).unwrap(),
@@ -54,4 +56,14 @@ pub fn entry(name: &str) -> RegistrationEntry {
         additional_attributes: None,
         created_at: NOW,
     }
+}
+
+/// Creates one entry; it must be new.
+pub(crate) async fn create(store: &Store, name: &str) {
+    let entries = vec![entry(name)];
+    let outcome = store.propose(CreateEntries { entries }, proposal()).await;
+    assert!(matches!(
+        outcome.unwrap().as_slice(),
+        [CreateEntryOutcome::Created(_)]
+    ));
 }

@@ -1,4 +1,9 @@
 //! The store as the server uses it: through its public interface, on a real disk.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod changes;
 mod fixture;
+mod limits;
 mod open;
+mod refusals;
+mod snapshots;

@@ -1,1 +1,0 @@
-//! Claims about apply that need more than one step.

@@ -1,0 +1,434 @@
+//! The script language: one command a line, `----`, then the answer and the revision.
+//!
+//! Words are separated by spaces; `name=value` words are options. Time is `at=`, 1000 unless told.
+//! `again` repeats the command before it with the same request id.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use identity::bundle::{Bundle, JwtAuthority, X509Authority};
+use identity::clock::UnixTime;
+use identity::entry::{EntryId, RegistrationEntry};
+use identity::selector::{Selector, SelectorSet};
+use identity::spiffe_id::SpiffeId;
+use identity::trust_domain::TrustDomain;
+use rustls_pki_types::CertificateDer;
+
+use crate::command::*;
+use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState, JoinTokenHash, Sealed};
+use crate::state::State;
+
+/// Runs a script and compares, or with `REWRITE=1`, records.
+pub(super) fn check(name: &str, script: &str) {
+    let actual = run(script);
+    if std::env::var_os("REWRITE").is_some() {
+        let path = format!(
+            "{}/src/state/tests/scripts/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        std::fs::write(path, actual).unwrap();
+    } else {
+        assert_eq!(actual, script, "REWRITE=1 records the answers anew");
+    }
+}
+
+fn run(script: &str) -> String {
+    let mut state = State::default();
+    let mut last: Option<Envelope> = None;
+    let mut actual = String::new();
+    let mut is_answer = false;
+    for (number, line) in (0_u128..).zip(script.lines()) {
+        match line {
+            "" => {
+                is_answer = false;
+                actual.push('\n');
+            }
+            _ if is_answer => {}
+            "----" => {
+                is_answer = true;
+                actual.push_str("----\n");
+                let envelope = last.as_ref().expect("a command before its answer");
+                let applied = state.apply(envelope);
+                let revision = state.revision();
+                writeln!(actual, "{}, revision {revision}", brief(&applied.outcome)).unwrap();
+            }
+            _ => {
+                writeln!(actual, "{line}").unwrap();
+                if !line.starts_with('#') && line != "again" {
+                    last = Some(parse(line, number));
+                }
+            }
+        }
+    }
+    actual
+}
+
+struct Line<'a> {
+    words: Vec<&'a str>,
+    options: BTreeMap<&'a str, &'a str>,
+}
+
+impl Line<'_> {
+    fn word(&self, index: usize) -> &str {
+        self.words[index]
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.words.contains(&name)
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.options.get(name).map(|value| value.parse().unwrap())
+    }
+
+    fn time(&self, name: &str) -> UnixTime {
+        UnixTime::from_secs(self.number(name).unwrap_or(9000))
+    }
+
+    fn list(&self, name: &str) -> Vec<&str> {
+        let list = self.options.get(name).copied().unwrap_or_default();
+        list.split(',').filter(|item| !item.is_empty()).collect()
+    }
+
+    fn x509(&self) -> Vec<X509Authority> {
+        let certificate = |name: &&str| X509Authority {
+            certificate: CertificateDer::from(name.as_bytes().to_vec()),
+            tainted: false,
+        };
+        self.list("x509").iter().map(certificate).collect()
+    }
+
+    fn jwt(&self) -> Vec<JwtAuthority> {
+        let key = |name: &&str| JwtAuthority {
+            key_id: (*name).into(),
+            public_key: name.as_bytes().to_vec(),
+            expires_at: Some(self.time("expires")),
+            tainted: false,
+        };
+        self.list("jwt").iter().map(key).collect()
+    }
+}
+
+fn id(path: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap()
+}
+
+fn trust_domain(name: &str) -> TrustDomain {
+    TrustDomain::parse(name).unwrap()
+}
+
+fn selectors(list: &[&str]) -> SelectorSet {
+    list.iter()
+        .map(|text| Selector::parse(text).unwrap())
+        .collect()
+}
+
+fn parse(text: &str, number: u128) -> Envelope {
+    let (options, words) = text
+        .split(' ')
+        .partition::<Vec<_>, _>(|word| word.contains('='));
+    let options = options.iter().map(|word| word.split_once('=').unwrap());
+    let line = Line {
+        words,
+        options: options.collect(),
+    };
+    Envelope {
+        request_id: RequestId::from_bytes(number.to_be_bytes()),
+        at: UnixTime::from_secs(line.number("at").unwrap_or(1000)),
+        command: command(&line),
+    }
+}
+
+fn command(line: &Line<'_>) -> Command {
+    let secs = |name| UnixTime::from_secs(line.number(name).unwrap_or(0));
+    match line.word(0) {
+        "create" => CreateEntries {
+            entries: vec![entry(line)],
+        }
+        .into(),
+        "update" => UpdateEntries {
+            changes: vec![change(line)],
+        }
+        .into(),
+        "delete" => DeleteEntries {
+            ids: vec![EntryId::parse(line.word(1)).unwrap()],
+        }
+        .into(),
+        "prune-entries" => PruneEntries {
+            expired_before: secs("before"),
+            limit: 10,
+        }
+        .into(),
+        "token" => CreateJoinToken {
+            hash: JoinTokenHash::of(line.word(1).as_bytes()),
+            expires_at: line.time("expires"),
+            alias: line
+                .options
+                .contains_key("sel")
+                .then(|| Box::new(entry(line))),
+        }
+        .into(),
+        "prune-tokens" => PruneJoinTokens {
+            expired_before: secs("before"),
+            limit: 10,
+        }
+        .into(),
+        "attest" => AttestAgent {
+            spiffe_id: id(line.word(1)),
+            attestation_type: line
+                .options
+                .get("type")
+                .copied()
+                .unwrap_or("join_token")
+                .into(),
+            serial: line.options["serial"].into(),
+            not_after: line.time("until"),
+            can_reattest: line.has("reattestable"),
+            selectors: selectors(&line.list("sel")),
+            redeem: line
+                .options
+                .get("token")
+                .map(|token| JoinTokenHash::of(token.as_bytes())),
+        }
+        .into(),
+        "renew" => RenewAgent {
+            spiffe_id: id(line.word(1)),
+            new_serial: line.options["serial"].into(),
+            new_not_after: line.time("until"),
+        }
+        .into(),
+        "promote" => PromoteAgentSerial {
+            spiffe_id: id(line.word(1)),
+            serial: line.options["serial"].into(),
+        }
+        .into(),
+        "ban" => BanAgent {
+            spiffe_id: id(line.word(1)),
+        }
+        .into(),
+        "delete-agent" => DeleteAgent {
+            spiffe_id: id(line.word(1)),
+        }
+        .into(),
+        "version" => SetAgentVersion {
+            spiffe_id: id(line.word(1)),
+            version: line.word(2).into(),
+        }
+        .into(),
+        "prune-agents" => PruneAgents {
+            expired_before: secs("before"),
+            include_non_reattestable: line.has("all"),
+            limit: 10,
+        }
+        .into(),
+        _ => bundle_command(line),
+    }
+}
+
+fn bundle_command(line: &Line<'_>) -> Command {
+    let sequence = line
+        .number("sequence")
+        .map(|number| u64::try_from(number).unwrap());
+    match line.word(0) {
+        "append" => AppendAuthorities {
+            trust_domain: trust_domain(line.word(1)),
+            x509: line.x509(),
+            jwt: line.jwt(),
+        }
+        .into(),
+        "set-bundle" | "create-bundle" => SetFederatedBundle {
+            bundle: Bundle {
+                trust_domain: trust_domain(line.word(1)),
+                x509_authorities: line.x509(),
+                jwt_authorities: line.jwt(),
+                refresh_hint_s: 0,
+                sequence: sequence.unwrap_or(0),
+            },
+            mode: match line.word(0) {
+                "create-bundle" => SetBundleMode::Create,
+                _ => SetBundleMode::Set,
+            },
+        }
+        .into(),
+        "update-bundle" => UpdateFederatedBundle {
+            trust_domain: trust_domain(line.word(1)),
+            change: BundleChange {
+                sequence,
+                ..BundleChange::default()
+            },
+        }
+        .into(),
+        "delete-bundle" => DeleteFederatedBundle {
+            trust_domain: trust_domain(line.word(1)),
+            mode: match line.word(2) {
+                "restrict" => DeleteBundleMode::Restrict,
+                "dissociate" => DeleteBundleMode::Dissociate,
+                "delete" => DeleteBundleMode::Delete,
+                other => panic!("{other}"),
+            },
+        }
+        .into(),
+        "prune-bundle" => PruneBundle {
+            trust_domain: trust_domain(line.word(1)),
+            expired_before: line.time("before"),
+        }
+        .into(),
+        _ => authority_command(line),
+    }
+}
+
+fn authority_command(line: &Line<'_>) -> Command {
+    if line.word(0) == "setting" {
+        return SetSetting {
+            key: line.word(1).into(),
+            value: line.word(2).into(),
+            only_if_absent: line.has("if-absent"),
+        }
+        .into();
+    }
+    let kind = match line.word(1) {
+        "root" => AuthorityKind::X509Root,
+        "intermediate" => AuthorityKind::X509Intermediate,
+        "jwt" => AuthorityKind::Jwt,
+        other => panic!("{other}"),
+    };
+    let id: Box<str> = line.word(2).into();
+    let trust_domain = trust_domain("example.org");
+    match line.word(0) {
+        "prepare" => PrepareAuthority {
+            authority: AuthorityRecord {
+                kind,
+                state: AuthorityState::Active,
+                issuer_id: None,
+                certificate: (kind != AuthorityKind::Jwt)
+                    .then(|| CertificateDer::from(id.as_bytes().to_vec())),
+                public_key: id.as_bytes().to_vec(),
+                id,
+                issued_at: UnixTime::from_secs(1000),
+                not_after: UnixTime::from_secs(9000),
+                sealed_key: Sealed {
+                    key_id: 1,
+                    nonce: [0; 12],
+                    ciphertext: vec![1],
+                },
+            },
+        }
+        .into(),
+        "publish" => PublishAuthority {
+            kind,
+            id,
+            trust_domain,
+        }
+        .into(),
+        "activate" => ActivateAuthority { kind, id }.into(),
+        "remove" => RemoveAuthority {
+            kind,
+            id,
+            trust_domain,
+        }
+        .into(),
+        other => panic!("unknown command {other}"),
+    }
+}
+
+fn entry(line: &Line<'_>) -> RegistrationEntry {
+    RegistrationEntry {
+        id: EntryId::parse(line.word(1)).unwrap(),
+        spiffe_id: id(line.options.get("spiffe").copied().unwrap_or("web")),
+        parent_id: id(line.options.get("parent").copied().unwrap_or("host")),
+        selectors: selectors(&line.list("sel")),
+        x509_svid_ttl_s: 0,
+        jwt_svid_ttl_s: 0,
+        federates_with: line
+            .list("federates")
+            .into_iter()
+            .map(trust_domain)
+            .collect(),
+        admin: false,
+        downstream: false,
+        expires_at: line.number("expires").map(UnixTime::from_secs),
+        dns_names: Vec::new(),
+        // Ignored: a new entry starts at 0.
+        revision: 7,
+        store_svid: line.has("store-svid"),
+        hint: Box::default(),
+        additional_attributes: None,
+        created_at: UnixTime::from_secs(1000),
+    }
+}
+
+fn change(line: &Line<'_>) -> EntryChange {
+    let mut change = EntryChange::new(EntryId::parse(line.word(1)).unwrap());
+    change.spiffe_id = line.options.get("spiffe").map(|path| id(path));
+    let list = line.options.contains_key("sel").then(|| line.list("sel"));
+    change.selectors = list.map(|list| selectors(&list));
+    change.hint = line.options.get("hint").map(|hint| (*hint).into());
+    let names = line
+        .options
+        .contains_key("federates")
+        .then(|| line.list("federates"));
+    change.federates_with = names.map(|names| names.into_iter().map(trust_domain).collect());
+    change
+}
+
+fn shown(entry: &RegistrationEntry) -> String {
+    let federates: Vec<&str> = entry
+        .federates_with
+        .iter()
+        .map(TrustDomain::as_str)
+        .collect();
+    let RegistrationEntry {
+        id,
+        spiffe_id,
+        revision,
+        ..
+    } = entry;
+    let path = spiffe_id.path();
+    format!("{id} {path} r{revision} federates {federates:?}")
+}
+
+fn bundle(bundle: &Bundle) -> String {
+    let x509 = bundle.x509_authorities.len();
+    let jwt = bundle.jwt_authorities.len();
+    format!(
+        "{} sequence {}, {x509} x509, {jwt} jwt",
+        bundle.trust_domain, bundle.sequence
+    )
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::CreateEntries(outcomes) => match &outcomes[0] {
+            CreateEntryOutcome::Created(entry) => format!("created {}", shown(entry)),
+            CreateEntryOutcome::Similar(entry) => format!("similar to {}", shown(entry)),
+            CreateEntryOutcome::Invalid(rule) => format!("rejected: {rule}"),
+            other => format!("rejected: {other:?}"),
+        },
+        Outcome::UpdateEntries(outcomes) => match &outcomes[0] {
+            UpdateEntryOutcome::Updated(entry) => format!("updated {}", shown(entry)),
+            UpdateEntryOutcome::Similar(entry) => format!("similar to {}", shown(entry)),
+            UpdateEntryOutcome::Invalid(rule) => format!("rejected: {rule}"),
+            other => format!("rejected: {other:?}"),
+        },
+        Outcome::CreateJoinToken(CreateJoinTokenOutcome::AliasSimilar(entry)) => {
+            format!("alias similar to {}", shown(entry))
+        }
+        Outcome::AppendAuthorities(now) => bundle(now),
+        Outcome::SetFederatedBundle(SetBundleOutcome::Created(now)) => {
+            format!("created {}", bundle(now))
+        }
+        Outcome::SetFederatedBundle(SetBundleOutcome::Set(now)) => format!("set {}", bundle(now)),
+        Outcome::UpdateFederatedBundle(UpdateBundleOutcome::Updated(now)) => {
+            format!("updated {}", bundle(now))
+        }
+        Outcome::PruneBundle(PruneBundleOutcome::Pruned(now)) => format!("pruned {}", bundle(now)),
+        Outcome::PrepareAuthority(outcome)
+        | Outcome::PublishAuthority(outcome)
+        | Outcome::ActivateAuthority(outcome)
+        | Outcome::RemoveAuthority(outcome) => match outcome {
+            AuthorityOutcome::Done(record) => format!("{} {:?}", record.id, record.state),
+            other => format!("rejected: {other:?}"),
+        },
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,56 @@
+//! Snapshots, purging, and starting from what is left.
+
+use std::time::Duration;
+
+use raft_store::{State, Store};
+
+use crate::fixture::{close, create, open, options};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_purged_behind_snapshots_and_a_restart_has_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut few = options(dir.path());
+    few.limits.snapshot_every = 16;
+    let (store, driver) = Store::open(few).await.unwrap();
+    let mut count = 0;
+    while store.status().unwrap().purged_index.is_none() {
+        create(&store, &format!("entry-{count}")).await;
+        count += 1;
+    }
+    let hash = store.read(State::state_hash);
+    close(store, driver).await;
+    let kept = std::fs::read_dir(dir.path().join("store/snapshots")).unwrap();
+    assert!(kept.count() <= 2);
+
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(store.read(State::state_hash), hash);
+    close(store, driver).await;
+
+    // The state is lost, and the log does not begin at the beginning: the snapshot fills the gap.
+    std::fs::remove_dir_all(dir.path().join("store/state")).unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(store.read(State::entry_count), count);
+    assert_eq!(store.read(State::state_hash), hash);
+    close(store, driver).await;
+
+    // Without the snapshot as well nothing can fill it.
+    std::fs::remove_dir_all(dir.path().join("store/state")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("store/snapshots")).unwrap();
+    let error = open(dir.path()).await.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(error, raft_store::OpenError::StateMissing { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_can_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    create(&store, "a").await;
+    store.start_snapshot().await.unwrap();
+    while store.status().unwrap().snapshot_index.is_none() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    close(store, driver).await;
+}
