@@ -75,9 +75,10 @@ fn oracle(count: u64) -> State {
 
 async fn start(path: &Path) -> (Member, Arc<Model>, tokio::sync::mpsc::Receiver<()>) {
     let (guard, gone) = OpenGuard::new();
+    let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     let options = StartOptions {
-        dir: DataDir::lock(path, guard.clone()).ok().unwrap(),
-        memory: Memory::new(guard),
+        memory: Memory::new(Arc::clone(&dir)),
+        dir,
         connector: Arc::new(NoPeers),
         snapshot_every: SNAPSHOT_EVERY,
         feed_capacity: 16,
@@ -136,8 +137,8 @@ async fn child_that_installs() {
 
 fn open_machine(path: &Path) -> (Machine, Arc<Model>) {
     let (guard, _) = OpenGuard::new();
-    let dir = DataDir::lock(path, guard.clone()).ok().unwrap();
-    Machine::open(dir.into(), Memory::new(guard), vec![7; 16], 16).unwrap()
+    let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
+    Machine::open(Arc::clone(&dir), Memory::new(dir), vec![7; 16], 16).unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {

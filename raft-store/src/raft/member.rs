@@ -25,7 +25,7 @@ use crate::storage::{Memory, StorageError};
 
 /// What a member needs to start.
 pub(crate) struct StartOptions {
-    pub(crate) dir: DataDir,
+    pub(crate) dir: Arc<DataDir>,
     pub(crate) memory: Memory,
     pub(crate) connector: Arc<dyn PeerConnector>,
     pub(crate) snapshot_every: u64,
@@ -138,7 +138,7 @@ impl Member {
     /// that it had acknowledged. The answer's second part is the read model.
     pub(crate) async fn start(options: StartOptions) -> Result<(Self, Arc<Model>), StartError> {
         let deadline = Instant::now() + options.deadline;
-        let dir = Arc::new(options.dir);
+        let dir = options.dir;
         let db = Arc::new(LogDb::open(&dir.raft(), &options.memory)?);
         let identity = identity(&db, &dir)?;
         let (machine, model) = Machine::open(
@@ -167,9 +167,14 @@ impl Member {
             db,
             answering,
         };
-        member.join_or_lead(identity.member_id).await?;
-        member.wait_until_ready(deadline).await?;
-        Ok((member, model))
+        match member.take_part(identity.member_id, deadline).await {
+            Ok(()) => Ok((member, model)),
+            Err(error) => {
+                // Already failing, and the log has everything: how the end went changes nothing.
+                drop(member.shut_down().await);
+                Err(error)
+            }
+        }
     }
 
     /// Appends a command and waits until it is applied here.
@@ -257,6 +262,11 @@ impl Member {
             wal_syncs: self.db.sync_count(),
             appended_entries: self.db.appended_count(),
         }
+    }
+
+    async fn take_part(&self, member_id: u64, deadline: Instant) -> Result<(), StartError> {
+        self.join_or_lead(member_id).await?;
+        self.wait_until_ready(deadline).await
     }
 
     async fn join_or_lead(&self, member_id: u64) -> Result<(), StartError> {

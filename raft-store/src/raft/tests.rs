@@ -1,5 +1,7 @@
 //! The storage against the library's own conformance suite, and snapshots between stores.
 
+use std::sync::Arc;
+
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
@@ -22,11 +24,11 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
 
 fn stores(path: &std::path::Path) -> (LogStore, Machine) {
     let (guard, _gone) = OpenGuard::new();
-    let dir = DataDir::lock(path, guard.clone()).ok().unwrap();
-    let memory = Memory::new(guard);
+    let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
+    let memory = Memory::new(Arc::clone(&dir));
     let db = LogDb::open(&dir.raft(), &memory).unwrap();
     let log = LogStore::open(db.into()).unwrap();
-    let (machine, _) = Machine::open(dir.into(), memory, vec![7; 16], 16).unwrap();
+    let (machine, _) = Machine::open(dir, memory, vec![7; 16], 16).unwrap();
     (log, machine)
 }
 
@@ -53,10 +55,10 @@ fn write_rows(machine: &Machine, model: &Model) {
     }
 }
 
-fn machine(path: &std::path::Path) -> (Machine, std::sync::Arc<Model>) {
+fn machine(path: &std::path::Path) -> (Machine, Arc<Model>) {
     let (guard, _gone) = OpenGuard::new();
-    let dir = DataDir::lock(path, guard.clone()).ok().unwrap();
-    Machine::open(dir.into(), Memory::new(guard), vec![7; 16], 16).unwrap()
+    let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
+    Machine::open(Arc::clone(&dir), Memory::new(dir), vec![7; 16], 16).unwrap()
 }
 
 async fn snapshot(machine: &mut Machine) -> crate::storage::snapshot::Snapshot {

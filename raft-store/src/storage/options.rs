@@ -1,26 +1,29 @@
 //! How the storage engine is set up: small, and with a table format that neighbouring versions of
 //! this program read from each other.
 
-use super::OpenGuard;
+use std::sync::Arc;
+
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager};
+
+use super::data_dir::DataDir;
 
 /// Memory that both databases share.
 #[derive(Clone)]
 pub(crate) struct Memory {
     cache: Cache,
     buffers: WriteBufferManager,
-    /// Goes with the last database.
-    _guard: OpenGuard,
+    /// The directory stays locked until the last database is closed.
+    _dir: Arc<DataDir>,
 }
 
 impl Memory {
-    pub(crate) fn new(guard: OpenGuard) -> Self {
+    pub(crate) fn new(dir: Arc<DataDir>) -> Self {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_LEN_BYTES);
         let buffers = WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_LEN_BYTES, false);
         Self {
             cache,
             buffers,
-            _guard: guard,
+            _dir: dir,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::clock::{Clock as _, SystemClock};
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{Driver, Inner, OpenError, Options, Proposal, ProposeError, Store};
 use crate::codec::DecodeError;
@@ -18,8 +19,8 @@ use crate::storage::{Memory, OpenGuard, StorageError};
 
 pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError> {
     let path = options.data_dir;
-    let (guard, files) = OpenGuard::new();
-    let dir = DataDir::lock(&path, guard.clone()).map_err(|error| match error {
+    let (guard, mut files) = OpenGuard::new();
+    let dir = DataDir::lock(&path, guard).map_err(|error| match error {
         LockError::Taken => OpenError::Locked { path: path.clone() },
         LockError::Storage(error) => storage_error(&path, error),
     })?;
@@ -27,21 +28,24 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         let source = "less than 4 MiB left".into();
         return Err(OpenError::DiskFull { path, source });
     }
+    let dir = Arc::new(dir);
     let start = StartOptions {
+        memory: Memory::new(Arc::clone(&dir)),
         dir,
-        memory: Memory::new(guard),
         connector: options.connector,
         snapshot_every: options.limits.snapshot_every,
         feed_capacity: options.limits.changes,
         deadline: options.limits.start,
     };
-    let started = Member::start(start).await;
-    let (member, model) = started.map_err(|error| start_error(&path, error))?;
-    let member = Arc::new(member);
-    let driver = Driver {
-        member: Arc::downgrade(&member),
-        files,
+    let (member, model) = match Member::start(start).await {
+        Ok(started) => started,
+        Err(error) => {
+            wait_until_free(&mut files).await;
+            return Err(start_error(&path, error));
+        }
     };
+    let member = Arc::new(member);
+    let weak = Arc::downgrade(&member);
     let store = Store(Arc::new(Inner {
         model,
         member: RwLock::new(Some(member)),
@@ -51,12 +55,26 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         proposals: Semaphore::new(options.limits.proposals),
     }));
     match open_keys(&store).await {
-        Ok(()) => Ok((store, driver)),
+        Ok(()) => Ok((
+            store,
+            Driver {
+                member: weak,
+                files,
+            },
+        )),
         Err(error) => {
             // Already failing, and the log has everything: how the end went changes nothing.
             drop(store.close().await);
+            wait_until_free(&mut files).await;
             Err(error)
         }
+    }
+}
+
+/// Waits until a store that failed has closed its files, so that the next try finds them free.
+async fn wait_until_free(files: &mut mpsc::Receiver<()>) {
+    if tokio::time::timeout(CLOSING, files.recv()).await.is_err() {
+        tracing::warn!("store files are still open");
     }
 }
 
@@ -150,3 +168,6 @@ fn storage_error(path: &Path, error: StorageError) -> OpenError {
 }
 
 const FIRST_DATA_KEY: u32 = 1;
+
+/// How long the files of a failed store may take to close.
+const CLOSING: Duration = Duration::from_secs(10);

@@ -88,7 +88,8 @@ async fn an_answer_that_did_not_come_in_time_is_undecided_and_a_retry_learns_it(
     let (store, driver) = open(dir.path()).await.unwrap();
     let set = || SetSetting {
         key: "a".into(),
-        value: vec![1],
+        // Takes longer than the timer's grain.
+        value: vec![1; 3 << 20],
         only_if_absent: true,
     };
     let patient = proposal();

@@ -173,6 +173,12 @@ fn command(line: &Line<'_>) -> Command {
             limit: 10,
         }
         .into(),
+        _ => agent_command(line),
+    }
+}
+
+fn agent_command(line: &Line<'_>) -> Command {
+    match line.word(0) {
         "attest" => AttestAgent {
             spiffe_id: id(line.word(1)),
             attestation_type: line
@@ -216,7 +222,7 @@ fn command(line: &Line<'_>) -> Command {
         }
         .into(),
         "prune-agents" => PruneAgents {
-            expired_before: secs("before"),
+            expired_before: line.time("before"),
             include_non_reattestable: line.has("all"),
             limit: 10,
         }
