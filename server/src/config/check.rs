@@ -42,7 +42,6 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         disable_jwt_svids: file.disable_jwt_svids,
         admin_ids: admin_ids(&file.admin_ids)?,
         rate_limit: file.rate_limit,
-        audit_log_enabled: file.audit_log_enabled,
         prune_attested_nodes_expired_for: parse_duration(
             prune_for,
             "prune_attested_nodes_expired_for",

@@ -12,7 +12,6 @@ use super::{LoadArgs, RateLimit, Subject, plugins};
 pub(super) struct File {
     pub(super) admin_ids: Vec<String>,
     pub(super) agent_ttl: Option<String>,
-    pub(super) audit_log_enabled: bool,
     pub(super) bind_address: Option<String>,
     pub(super) bind_port: Option<i64>,
     pub(super) ca_key_type: Option<String>,
@@ -69,7 +68,6 @@ impl File {
             socket_path: given(&arguments.socket_path, text("socket_path")?),
             trust_domain: given(&arguments.trust_domain, text("trust_domain")?),
             admin_ids: server.take_list("admin_ids")?.unwrap_or_default(),
-            audit_log_enabled: server.take_bool("audit_log_enabled")?.unwrap_or(false),
             bind_port: arguments.bind_port.or(server.take_integer("bind_port")?),
             ca_subject: take_subject(&mut server, &mut findings)?,
             disable_jwt_svids: server.take_bool("disable_jwt_svids")?.unwrap_or(false),
@@ -92,7 +90,8 @@ impl File {
 /// The keys of features that are not there yet.
 fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Result<()> {
     findings.refuse("server", server, &["federation"]);
-    findings.refuse_if_on("server", server, &["profiling_enabled"])?;
+    let switches = ["audit_log_enabled", "profiling_enabled"];
+    findings.refuse_if_on("server", server, &switches)?;
     let reason = "it belongs to profiling, which is off";
     let profiling = ["profiling_port", "profiling_freq", "profiling_names"];
     findings.explain("server", server, &profiling, reason);

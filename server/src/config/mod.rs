@@ -51,8 +51,6 @@ pub struct Config {
     pub admin_ids: Vec<SpiffeId>,
     /// Which calls are limited per caller address.
     pub rate_limit: RateLimit,
-    /// Whether each call is logged for audit.
-    pub audit_log_enabled: bool,
     /// Agents whose SVID expired longer ago than this are forgotten; never if `None`.
     pub prune_attested_nodes_expired_for: Option<Duration>,
     /// How many agents one pruning removes at most.

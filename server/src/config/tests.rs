@@ -64,7 +64,7 @@ fn set_keys_are_taken() {
              jwt_issuer = \"i\" ratelimit { signing = false } ca_subject { common_name = \"CN\" }
              admin_ids = [\"spiffe://other.org/a\"] log_level = \"debug\" disable_jwt_svids = true
              prune_attested_nodes_expired_for = \"24h\" prune_tofu_nodes = true
-             audit_log_enabled = \"true\" cluster { seal \"file\" { path = \"/k\" } }"
+             cluster { seal \"file\" { path = \"/k\" } }"
         )
     ))
     .unwrap();
@@ -79,7 +79,7 @@ fn set_keys_are_taken() {
     assert_eq!(config.log.level, Level::Debug);
     let day = Some(Duration::from_secs(86_400));
     assert_eq!(config.prune_attested_nodes_expired_for, day);
-    assert!(config.disable_jwt_svids && config.prune_tofu_nodes && config.audit_log_enabled);
+    assert!(config.disable_jwt_svids && config.prune_tofu_nodes);
     assert_eq!(
         config.health_checks,
         Some(daemon::health::Options::default())
