@@ -13,5 +13,6 @@ mod dev;
 mod entries;
 mod golden;
 mod limits;
+mod refusals;
 mod sync;
 mod world;

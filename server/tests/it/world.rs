@@ -10,7 +10,7 @@ use daemon::supervisor::Shutdown;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use identity::bundle::Bundle;
-use identity::clock::SystemClock;
+use identity::clock::{Clock, SystemClock};
 use identity::secret::{KeyType, PrivateKey};
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
@@ -41,6 +41,7 @@ pub(crate) const TRUST_DOMAIN: &str = "example.org";
 pub(crate) struct World {
     folder: TempDir,
     address: SocketAddr,
+    clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     running: JoinSet<anyhow::Result<()>>,
 }
@@ -49,6 +50,7 @@ pub(crate) struct World {
 pub(crate) struct Agent {
     pub(crate) channel: Channel,
     pub(crate) id: SpiffeId,
+    pub(crate) svid: X509Svid,
 }
 
 impl World {
@@ -59,11 +61,16 @@ impl World {
 
     /// A server whose config `change` made different.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(Arc::new(SystemClock), change).await
+    }
+
+    /// A server, and clients, that live by `clock`.
+    pub(crate) async fn start_at(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = config(folder.path().to_owned());
         change(&mut config);
         let shutdown = Shutdown::new();
-        let app = App::start(&config, Arc::new(SystemClock), shutdown.clone())
+        let app = App::start(&config, Arc::clone(&clock), shutdown.clone())
             .await
             .unwrap();
         let address = app.tls_address();
@@ -72,6 +79,7 @@ impl World {
         Self {
             folder,
             address,
+            clock,
             shutdown,
             running,
         }
@@ -108,6 +116,14 @@ impl World {
         self.dial(Some(svid)).await.unwrap()
     }
 
+    /// As [`World::holder`], for an SVID that the server may refuse in the handshake.
+    pub(crate) async fn try_holder(
+        &self,
+        svid: X509Svid,
+    ) -> Result<Channel, tonic::transport::Error> {
+        self.dial(Some(svid)).await
+    }
+
     /// A caller over TLS with an SVID minted for `path`.
     pub(crate) async fn minted(&self, path: &str) -> Channel {
         let key = PrivateKey::generate(KeyType::EcP256).unwrap();
@@ -122,9 +138,9 @@ impl World {
         self.holder(svid(minted.cert_chain, key)).await
     }
 
-    /// A new agent, attested with a join token.
-    pub(crate) async fn agent(&self) -> Agent {
-        let token = AgentClient::new(self.admin().await)
+    /// A join token that is good for a minute.
+    pub(crate) async fn join_token(&self) -> String {
+        AgentClient::new(self.admin().await)
             .create_join_token(agent_wire::CreateJoinTokenRequest {
                 ttl: 60,
                 ..agent_wire::CreateJoinTokenRequest::default()
@@ -132,7 +148,12 @@ impl World {
             .await
             .unwrap()
             .into_inner()
-            .value;
+            .value
+    }
+
+    /// A new agent, attested with a join token.
+    pub(crate) async fn agent(&self) -> Agent {
+        let token = self.join_token().await;
         let key = PrivateKey::generate(KeyType::EcP256).unwrap();
         let request = attest_request(&token, generate_csr(&key, None, &[]).unwrap());
         let mut answers = AgentClient::new(self.anonymous().await)
@@ -147,7 +168,8 @@ impl World {
         let svid = svid(result.svid.unwrap().cert_chain, key);
         Agent {
             id: svid.spiffe_id().clone(),
-            channel: self.holder(svid).await,
+            channel: self.holder(svid.clone()).await,
+            svid,
         }
     }
 
@@ -183,7 +205,7 @@ impl World {
         let config = identity::tls::client_config(
             SharedTlsMaterial::new(material),
             SpiffeId::server(&trust_domain()),
-            Arc::new(SystemClock),
+            Arc::clone(&self.clock),
         )
         .unwrap();
         let connector = TlsConnector::from(Arc::new(config));
