@@ -47,17 +47,11 @@ impl Bundle {
             spiffe_sequence: self.sequence,
             spiffe_refresh_hint: self.refresh_hint_s,
         };
-        let mut out = Vec::new();
-        let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-        let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
-        document
-            .serialize(&mut serializer)
-            .expect("strings and numbers written to memory always serialise");
-        String::from_utf8(out).expect("serde_json writes UTF-8")
+        String::from_utf8(indented(&document)).expect("serde_json writes UTF-8")
     }
 
     /// The JWT authorities as the Workload API hands them out: a key set with `kid` and the key,
-    /// without `use` and SPIFFE's members.
+    /// without `use` and SPIFFE's members. Indented too, for a command line shows it as it came.
     pub fn jwt_jwks(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct Keys {
@@ -71,7 +65,7 @@ impl Bundle {
         let keys = Keys {
             keys: keys.collect(),
         };
-        serde_json::to_vec(&keys).expect("strings written to memory always serialise")
+        indented(&keys)
     }
 
     /// Reads a bundle in SPIFFE's format. A key whose `use` is missing or unknown is left out alone,
@@ -113,6 +107,17 @@ impl Bundle {
             .retain(|known| known.key_id != key.key_id);
         self.jwt_authorities.push(key);
     }
+}
+
+/// JSON indented by four blanks.
+fn indented(document: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
+    document
+        .serialize(&mut serializer)
+        .expect("strings and numbers written to memory always serialise");
+    out
 }
 
 /// Why a document is refused.
@@ -230,7 +235,7 @@ mod tests {
             bundle.to_spiffe_jwks(),
             "{\n    \"keys\": null,\n    \"spiffe_sequence\": 3\n}"
         );
-        assert_eq!(bundle.jwt_jwks(), br#"{"keys":[]}"#);
+        assert_eq!(bundle.jwt_jwks(), b"{\n    \"keys\": []\n}");
     }
 
     #[test]
