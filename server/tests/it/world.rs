@@ -247,7 +247,6 @@ fn config(folder: PathBuf) -> Config {
             attestation: false,
             signing: false,
         },
-        audit_log_enabled: false,
         prune_attested_nodes_expired_for: None,
         prune_attested_nodes_batch_size: 1_000,
         prune_tofu_nodes: false,
