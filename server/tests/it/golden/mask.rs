@@ -32,7 +32,7 @@ pub(crate) struct Mask {
     pub(crate) kept: BTreeMap<String, String>,
     /// The paths of its agents' SPIFFE IDs.
     pub(crate) agents: BTreeMap<String, String>,
-    /// Profiles of certificates that are left out behind a leaf.
+    /// Profiles of certificates that are left out of chains.
     pub(crate) dropped_certificates: Vec<String>,
 }
 
@@ -72,20 +72,21 @@ impl Mask {
         if key == "selectors" || key == "federatesWith" {
             items.sort_by_cached_key(Value::to_string);
         }
-        self.drop_certificates(&mut items);
+        self.drop_certificates(key, &mut items);
         Value::Array(items)
     }
 
-    /// Leaves out what our chains have between the leaf and the root.
-    fn drop_certificates(&self, items: &mut Vec<Value>) {
-        let is_leaf =
-            |item: &Value| only_text(item).is_some_and(|text| text.starts_with("x509 leaf"));
-        if items.first().is_some_and(is_leaf) {
-            items.retain(|item| {
-                only_text(item)
-                    .is_none_or(|text| !self.dropped_certificates.iter().any(|one| one == text))
-            });
+    /// Leaves out of a chain what ours have behind the first certificate.
+    fn drop_certificates(&self, key: &str, items: &mut Vec<Value>) {
+        if !matches!(key, "certChain" | "caCertChain" | "x509Svid") {
+            return;
         }
+        let mut is_first = true;
+        items.retain(|item| {
+            let is_dropped = only_text(item)
+                .is_some_and(|text| self.dropped_certificates.iter().any(|one| one == text));
+            std::mem::take(&mut is_first) || !is_dropped
+        });
     }
 
     fn text(&self, key: &str, text: &str) -> Value {
@@ -164,7 +165,7 @@ impl Mask {
                 })
                 .map(Value::from)
                 .collect();
-            self.drop_certificates(&mut profiles);
+            self.drop_certificates(key, &mut profiles);
             return Some(profiles.into());
         }
         if let Ok(key) = PrivateKey::from_pkcs8(&bytes) {
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_certificate_is_left_out_behind_a_leaf_only() {
+    fn listed_certificate_is_left_out_of_chains_only() {
         let mask = Mask {
             dropped_certificates: vec!["x509 ca mid".to_owned()],
             ..Mask::default()
