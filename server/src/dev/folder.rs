@@ -16,7 +16,7 @@ const MAX_SOCKET_PATH_LEN_BYTES: usize = 107;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Folder {
@@ -30,19 +30,26 @@ impl Folder {
                 made.with_context(|| format!("cannot make the folder {}", path.display()))?;
                 Self {
                     path,
-                    _temporary: None,
+                    temporary: None,
                 }
             }
             None => {
                 let temporary = temporary()?;
                 Self {
                     path: temporary.path().to_owned(),
-                    _temporary: Some(temporary),
+                    temporary: Some(temporary),
                 }
             }
         };
         folder.check_socket_paths()?;
         Ok(folder)
+    }
+
+    /// Leaves a temporary folder behind, so that its logs can be read.
+    pub(super) fn keep(&mut self) {
+        if let Some(temporary) = &mut self.temporary {
+            temporary.disable_cleanup(true);
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -142,5 +149,15 @@ mod tests {
         assert!(path.is_dir());
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_kept_folder_stays() {
+        let mut folder = Folder::open(None).unwrap();
+        folder.keep();
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(path.is_dir());
+        fs::remove_dir(path).unwrap();
     }
 }

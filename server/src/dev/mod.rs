@@ -2,7 +2,7 @@
 //! the calling user, in one process tree that ends as a whole.
 //!
 //! What must hold: nothing listens beyond the loopback and the calling user's own sockets; no root is needed; nothing
-//! is left behind unless a folder was named.
+//! is left behind by a run that ends well, unless a folder was named.
 
 mod agent_process;
 mod folder;
@@ -47,22 +47,35 @@ pub struct Options {
 /// What kept a part from starting, or ended it.
 pub async fn run(options: Options, terminal: &mut Terminal) -> anyhow::Result<()> {
     let agent_binary = agent_process::find_binary()?;
-    let folder = Folder::open(options.folder.clone())?;
+    let mut folder = Folder::open(options.folder.clone())?;
+    let outcome = run_in(&folder, &agent_binary, &options, terminal).await;
+    if outcome.is_err() {
+        folder.keep();
+    }
+    outcome
+}
+
+async fn run_in(
+    folder: &Folder,
+    agent_binary: &Path,
+    options: &Options,
+    terminal: &mut Terminal,
+) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
-    let (app, settings) = start_server(&options, &folder, shutdown.clone()).await?;
+    let (app, settings) = start_server(options, folder, shutdown.clone()).await?;
     let mut server = Box::pin(app.run());
     let mut agent = None;
     let node = async {
-        let provision = Provision::make(&options.trust_domain, &folder).await?;
+        let provision = Provision::make(&options.trust_domain, folder).await?;
         settings.write_agent(&provision)?;
-        let agent = agent.insert(AgentProcess::start(&agent_binary, &folder)?);
+        let agent = agent.insert(AgentProcess::start(agent_binary, folder)?);
         let socket = folder.agent_socket();
         let healthy = wait_until_healthy(&socket, AGENT_START_DEADLINE);
         agent.or_end(healthy).await?;
         terminal.print(&greeting(
             &options.trust_domain,
-            &folder,
-            &agent_binary,
+            folder,
+            agent_binary,
             &provision,
         ));
         agent.wait().await
