@@ -19,7 +19,7 @@ use identity::selector::{Selector, SelectorSet};
 use identity::spiffe_id::SpiffeId;
 
 use super::machine::{Machine, Model};
-use super::{Member, StartOptions};
+use super::{Member, StartError, StartOptions, WriteError};
 use crate::codec::encode_envelope;
 use crate::command::{CreateEntries, Envelope, RequestId};
 use crate::peer::NoPeers;
@@ -73,7 +73,15 @@ fn oracle(count: u64) -> State {
     state
 }
 
+type Started = Result<(Member, Arc<Model>), StartError>;
+
 async fn start(path: &Path) -> (Member, Arc<Model>, tokio::sync::mpsc::Receiver<()>) {
+    let (started, gone) = try_start(path).await;
+    let (member, model) = started.unwrap();
+    (member, model, gone)
+}
+
+async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
     let (guard, gone) = OpenGuard::new();
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     let options = StartOptions {
@@ -84,8 +92,7 @@ async fn start(path: &Path) -> (Member, Arc<Model>, tokio::sync::mpsc::Receiver<
         feed_capacity: 16,
         deadline: Duration::from_secs(60),
     };
-    let (member, model) = Member::start(options).await.unwrap();
-    (member, model, gone)
+    (Member::start(options).await, gone)
 }
 
 async fn stop(member: Member, mut gone: tokio::sync::mpsc::Receiver<()>) {
@@ -276,4 +283,24 @@ crash_in_install! {
     crash_before_the_state_is_switched: "install.before_switch";
     crash_after_the_state_is_switched: "install.after_switch";
     crash_after_an_install: "install.done";
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_a_newer_version_stops_the_member_and_is_never_skipped() {
+    let temp = tempfile::tempdir().unwrap();
+    let (member, model, mut gone) = start(temp.path()).await;
+    write(&member, 0).await;
+    let mut newer = encode_envelope(&command(1));
+    newer[0] += 1;
+    let refused = member.write(Bytes::from(newer)).await;
+    assert!(
+        matches!(refused, Err(WriteError::Stopped(_))),
+        "{refused:?}"
+    );
+    drop(member.shut_down().await);
+    drop((member, model));
+    assert_eq!(gone.recv().await, None);
+
+    let (error, _) = try_start(temp.path()).await;
+    assert!(matches!(error, Err(StartError::Newer(_))));
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, TryStreamExt as _};
@@ -19,9 +19,10 @@ use prost::Message as _;
 use super::convert::{
     log_id, log_id_from_bytes, position, position_bytes, stored_membership, stored_membership_from,
 };
-use super::{LogId, Response, StoredMembership, Types};
+use super::{CommandBytes, LogId, Response, StoredMembership, Types};
 use crate::change::Change;
 use crate::codec::{DecodeError, Frame, decode_envelope, wire};
+use crate::command::Envelope;
 use crate::feed::Feed;
 use crate::state::{RowWrite, State};
 use crate::storage::data_dir::{DataDir, remove_dir};
@@ -34,6 +35,8 @@ use crate::storage::{Memory, StorageError, crash};
 pub(crate) struct Model {
     pub(crate) state: RwLock<State>,
     pub(crate) feed: Arc<Feed>,
+    /// Why a committed command could not be applied: it is of a newer version.
+    pub(crate) refused: OnceLock<DecodeError>,
 }
 
 /// Applies what was committed.
@@ -68,6 +71,7 @@ impl Machine {
         let model = Arc::new(Model {
             state: RwLock::new(state),
             feed,
+            refused: OnceLock::new(),
         });
         let snapshot = Snapshot::newest(&dir.snapshots())?;
         let machine = Self {
@@ -113,8 +117,7 @@ impl Machine {
                 let outcome = match &entry.payload {
                     EntryPayload::Blank => None,
                     EntryPayload::Normal(command) => {
-                        // Unknown to this program: stop, for a member that skips it differs.
-                        let envelope = decode_envelope(&command.0).map_err(io::Error::other)?;
+                        let envelope = self.decode(command)?;
                         let applied = state.apply(&envelope);
                         effects.rows.extend(applied.rows);
                         effects.changes.extend(applied.changes);
@@ -142,6 +145,15 @@ impl Machine {
             responder.send(response);
         }
         Ok(())
+    }
+
+    /// A command that this program does not know stops it: a member that skips one differs.
+    fn decode(&self, command: &CommandBytes) -> io::Result<Envelope> {
+        decode_envelope(&command.0).map_err(|error| {
+            let text = format!("committed command refused: {error}");
+            self.model.refused.get_or_init(|| error);
+            io::Error::other(text)
+        })
     }
 
     /// Stores rows that a test applied to the model by itself.

@@ -45,6 +45,8 @@ pub(crate) enum StartError {
     Raft(Stopped),
     /// No leader was found in time.
     NoLeader,
+    /// The log has a command that this program does not know.
+    Newer(Stopped),
 }
 
 impl From<StorageError> for StartError {
@@ -154,7 +156,7 @@ impl Member {
         let network = Network::new(options.connector, identity.cluster_id);
         let raft = Raft::new(identity.member_id, config, network, log, machine)
             .await
-            .map_err(|fatal| StartError::Raft(fatal.into()))?;
+            .map_err(|fatal| start_error(StartError::Raft(fatal.into()), &model))?;
         let answering = Answering {
             raft: raft.clone(),
             dir,
@@ -172,7 +174,7 @@ impl Member {
             Err(error) => {
                 // Already failing, and the log has everything: how the end went changes nothing.
                 drop(member.shut_down().await);
-                Err(error)
+                Err(start_error(error, &model))
             }
         }
     }
@@ -306,6 +308,14 @@ impl Member {
                 }
             }
         }
+    }
+}
+
+/// Why consensus stopped, if the read model knows better.
+fn start_error(error: StartError, model: &Model) -> StartError {
+    match (error, model.refused.get()) {
+        (StartError::Raft(stopped), Some(_)) => StartError::Newer(stopped),
+        (error, _) => error,
     }
 }
 

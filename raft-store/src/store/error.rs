@@ -124,7 +124,7 @@ pub enum OpenError {
         path: PathBuf,
         /// What was found.
         #[source]
-        source: StorageError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The disk is full.
     #[error("the disk that holds {} is full; make room and start again, nothing is lost", .path.display())]

@@ -110,6 +110,10 @@ fn start_error(path: &Path, error: StartError) -> OpenError {
         StartError::LogMissing => OpenError::LogMissing { path: path_buf },
         StartError::StateMissing => OpenError::StateMissing { path: path_buf },
         StartError::NoLeader => OpenError::NoLeader,
+        StartError::Newer(stopped) => OpenError::NewerFormat {
+            path: path_buf,
+            source: stopped.into(),
+        },
         StartError::Raft(stopped) if DataDir::is_full(path) => OpenError::DiskFull {
             path: path_buf,
             source: stopped.into(),
@@ -139,7 +143,7 @@ fn storage_error(path: &Path, error: StorageError) -> OpenError {
             ..
         }) => OpenError::NewerFormat {
             path: path_buf,
-            source: error,
+            source: error.into(),
         },
         StorageError::Corrupt { .. } | StorageError::Unreadable { .. } | StorageError::Load(_) => {
             OpenError::Corrupt {

@@ -7,3 +7,4 @@ mod limits;
 mod open;
 mod refusals;
 mod snapshots;
+mod throughput;

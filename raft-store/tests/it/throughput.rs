@@ -1,0 +1,112 @@
+//! Figures on request: `cargo test -p raft-store --test it -- --ignored --nocapture --test-threads 1 throughput`.
+#![expect(clippy::print_stderr, reason = "figures are to be seen")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use raft_store::{CreateEntries, State, Store};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::fixture::{close, entry, open, proposal};
+
+/// Anonymous memory: the program text of a test binary is not what a server would have.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("RssAnon"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+async fn load(store: &Store, clients: u64, batch: u64, total: u64, name: &str) {
+    let before = store.status().unwrap();
+    let next = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..clients {
+        let (store, next, name) = (store.clone(), Arc::clone(&next), name.to_owned());
+        tasks.spawn(async move {
+            let mut latencies = Vec::new();
+            loop {
+                let from = next.fetch_add(batch, Ordering::Relaxed);
+                if from >= total {
+                    return latencies;
+                }
+                let entries = (from..from + batch).map(|n| entry(&format!("{name}-{n}")));
+                let entries = entries.collect();
+                let begun = Instant::now();
+                store
+                    .propose(CreateEntries { entries }, proposal())
+                    .await
+                    .unwrap();
+                latencies.push(begun.elapsed());
+            }
+        });
+    }
+    let mut latencies: Vec<Duration> = tasks.join_all().await.concat();
+    let elapsed = start.elapsed();
+    latencies.sort();
+    let after = store.status().unwrap();
+    let syncs = after.wal_syncs - before.wal_syncs;
+    eprintln!(
+        "{clients} clients, batches of {batch}: {:.0} entries/s, p50 {:?}, p99 {:?}, {:.4} syncs per entry",
+        f64::from(u32::try_from(total).unwrap()) / elapsed.as_secs_f64(),
+        latencies[latencies.len() / 2],
+        latencies[latencies.len() * 99 / 100],
+        f64::from(u32::try_from(syncs).unwrap()) / f64::from(u32::try_from(total).unwrap()),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; on request"]
+async fn throughput_memory_and_restart() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    eprintln!("empty: {} KiB resident", resident_kib());
+    load(&store, 1, 1, 1_000, "one").await;
+    load(&store, 16, 1, 5_000, "sixteen").await;
+    load(&store, 64, 1, 20_000, "sixtyfour").await;
+    load(&store, 256, 1, 24_000, "many").await;
+    load(&store, 4, 500, 50_000, "batch").await;
+    eprintln!("100,000 entries: {} KiB resident", resident_kib());
+    let hash = store.read(State::state_hash);
+    close(store, driver).await;
+    let start = Instant::now();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    eprintln!("restart with 100,000 entries: {:?}", start.elapsed());
+    assert_eq!(store.read(State::state_hash), hash);
+    close(store, driver).await;
+
+    // Once more in a process of its own, which has never held more.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "throughput::restarted",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(DIR, dir.path())
+        .status();
+    assert!(child.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of the test above"]
+async fn restarted() {
+    let Some(path) = std::env::var_os(DIR) else {
+        return;
+    };
+    let before = resident_kib();
+    let (store, driver) = open(path.as_ref()).await.unwrap();
+    let count = store.read(State::entry_count);
+    eprintln!(
+        "restarted with {count} entries: {} KiB resident, {before} KiB before",
+        resident_kib()
+    );
+    close(store, driver).await;
+}
+
+const DIR: &str = "RAFT_STORE_THROUGHPUT_DIR";
