@@ -26,6 +26,9 @@ pub enum CallError {
         /// The whole answer.
         status: Box<Status>,
     },
+    /// The server refuses an SVID that was renewed during the call.
+    #[error("{}", rpc_text(.0))]
+    Superseded(Box<Status>),
     /// The server, or the connection to it, failed.
     #[error("{}", rpc_text(.0))]
     Status(Box<Status>),
@@ -72,15 +75,15 @@ pub enum Malformed {
 }
 
 impl CallError {
-    pub(super) fn from_dial(error: DialError) -> Self {
-        Self::Dial(error)
-    }
-
     /// What the server wants the agent to do.
     pub fn demand(&self) -> Option<Demand> {
         match self {
             Self::Denied { demand, .. } => *demand,
-            Self::Dial(_) | Self::Status(_) | Self::Deadline(_) | Self::Malformed(_) => None,
+            Self::Dial(_)
+            | Self::Superseded(_)
+            | Self::Status(_)
+            | Self::Deadline(_)
+            | Self::Malformed(_) => None,
         }
     }
 
@@ -90,14 +93,17 @@ impl CallError {
             Self::Dial(error) => error.is_untrusted_server(),
             // A connection that is made anew under way fails as a status.
             Self::Status(status) => dial_error(status).is_some_and(DialError::is_untrusted_server),
-            Self::Denied { .. } | Self::Deadline(_) | Self::Malformed(_) => false,
+            Self::Denied { .. } | Self::Superseded(_) | Self::Deadline(_) | Self::Malformed(_) => {
+                false
+            }
         }
     }
 
     /// The status code in gRPC's terms.
     pub fn code(&self) -> Code {
         match self {
-            Self::Dial(_) => Code::Unavailable,
+            // Another try, on a new connection, can succeed at once.
+            Self::Dial(_) | Self::Superseded(_) => Code::Unavailable,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::Status(status) => status.code(),
             Self::Deadline(_) => Code::DeadlineExceeded,
@@ -107,14 +113,15 @@ impl CallError {
 
     /// Whether another connection could do better.
     pub(super) fn is_of_the_connection(&self) -> bool {
-        matches!(
-            self.code(),
-            Code::Unavailable
-                | Code::Unknown
-                | Code::Internal
-                | Code::Cancelled
-                | Code::DeadlineExceeded
-        )
+        !matches!(self, Self::Superseded(_))
+            && matches!(
+                self.code(),
+                Code::Unavailable
+                    | Code::Unknown
+                    | Code::Internal
+                    | Code::Cancelled
+                    | Code::DeadlineExceeded
+            )
     }
 }
 

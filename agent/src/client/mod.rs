@@ -34,7 +34,14 @@ pub struct ServerClient(Arc<Inner>);
 struct Inner {
     dialer: Dialer,
     trust_domain: TrustDomain,
-    channel: Mutex<Option<Channel>>,
+    slot: Mutex<Slot>,
+}
+
+/// The connection in use, and how often the agent's SVID has changed.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    channel: Option<Channel>,
 }
 
 impl ServerClient {
@@ -43,29 +50,37 @@ impl ServerClient {
         Self(Arc::new(Inner {
             dialer,
             trust_domain,
-            channel: Mutex::new(None),
+            slot: Mutex::default(),
         }))
     }
 
-    /// Lets the next call use a new connection, made with the SVID and the bundle of that moment.
-    /// Calls under way end on the old one.
+    /// Lets the next call use a new connection, because the agent has another SVID now. Calls under
+    /// way end on the old one; what the server demands of the old SVID there no longer counts.
     pub fn reconnect(&self) {
-        self.0.channel.lock().take();
+        let mut slot = self.0.slot.lock();
+        slot.generation += 1;
+        slot.channel = None;
     }
 
-    /// The connection, made if there is none. Two callers at once may make two; the later stays.
-    async fn channel(&self) -> Result<Channel, CallError> {
-        if let Some(channel) = self.0.channel.lock().clone() {
-            return Ok(channel);
+    /// The connection, made if there is none, and the generation of its SVID. Two callers at once
+    /// may make two; the later stays.
+    async fn channel(&self) -> Result<(u64, Channel), CallError> {
+        loop {
+            let generation = {
+                let slot = self.0.slot.lock();
+                if let Some(channel) = &slot.channel {
+                    return Ok((slot.generation, channel.clone()));
+                }
+                slot.generation
+            };
+            let channel = self.0.dialer.connect().await.map_err(CallError::Dial)?;
+            let mut slot = self.0.slot.lock();
+            // Otherwise the SVID has changed since the handshake began.
+            if slot.generation == generation {
+                slot.channel = Some(channel.clone());
+                return Ok((generation, channel));
+            }
         }
-        let channel = self
-            .0
-            .dialer
-            .connect()
-            .await
-            .map_err(CallError::from_dial)?;
-        self.0.channel.lock().replace(channel.clone());
-        Ok(channel)
     }
 
     /// Runs one call within its deadline, and gives the connection up if it may be broken.
@@ -77,7 +92,11 @@ impl ServerClient {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let whole = async { call(self.channel().await?).await };
+        let whole = async {
+            let (generation, channel) = self.channel().await?;
+            let result = call(channel).await;
+            result.map_err(|error| self.judge(error, generation))
+        };
         let result = match tokio::time::timeout(deadline, whole).await {
             Ok(result) => result,
             Err(_elapsed) => Err(CallError::Deadline(deadline)),
@@ -86,8 +105,19 @@ impl ServerClient {
             && error.is_of_the_connection()
         {
             self.0.dialer.prefer_next();
-            self.reconnect();
+            self.0.slot.lock().channel = None;
         }
         result
+    }
+
+    /// The first use of a renewed SVID makes the one before invalid. A call that was under way with
+    /// that one is then refused, which says nothing about the agent.
+    fn judge(&self, error: CallError, generation: u64) -> CallError {
+        match error {
+            CallError::Denied { status, .. } if self.0.slot.lock().generation != generation => {
+                CallError::Superseded(status)
+            }
+            other => other,
+        }
     }
 }

@@ -13,7 +13,7 @@ use identity::jwt_svid::{JwtClaims, random_jti, sign_jwt_svid};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::tls::{ClientPolicy, SharedTlsMaterial, TlsMaterial, peer_identity, server_config};
-use identity::x509::Csr;
+use identity::x509::{CertificateInfo, Csr};
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::convert;
@@ -50,6 +50,12 @@ pub(crate) struct Registry {
     pub(crate) entries: Vec<types::Entry>,
     pub(crate) federated: Vec<types::Bundle>,
     pub(crate) refusal: Option<Reason>,
+    /// Syncs that begin now are answered when this is false again.
+    pub(crate) holds_syncs: bool,
+    /// The serial number of a renewed SVID that was not used yet, and the one it will replace.
+    pending: Option<(String, String)>,
+    /// Serial numbers of SVIDs that are no longer valid.
+    pub(crate) replaced: BTreeSet<String>,
     pub(crate) attest_refused: bool,
     pub(crate) fails_to_sign: bool,
     pub(crate) agent_ttl: Duration,
@@ -87,6 +93,9 @@ impl FakeServer {
             entries: Vec::new(),
             federated: Vec::new(),
             refusal: None,
+            holds_syncs: false,
+            pending: None,
+            replaced: BTreeSet::new(),
             attest_refused: false,
             fails_to_sign: false,
             agent_ttl: TTL,
@@ -165,7 +174,7 @@ async fn accept(
         if let Ok(tls) = acceptor.accept(tcp).await {
             let peer = tls.get_ref().1.peer_certificates().map(|certificates| {
                 let peer = peer_identity(certificates).unwrap();
-                Peer(Some(peer.spiffe_id))
+                Peer(Some((peer.spiffe_id, peer.serial)))
             });
             let connection = Connection {
                 tls,
@@ -188,7 +197,7 @@ fn tls_config(authority: &TestAuthority) -> rustls::ServerConfig {
 }
 
 #[derive(Clone)]
-struct Peer(Option<SpiffeId>);
+struct Peer(Option<(SpiffeId, String)>);
 
 struct Connection {
     tls: TlsStream<TcpStream>,
@@ -341,7 +350,10 @@ fn attest_agent(
     peer: Peer,
     mut requests: Streaming<agent_api::AttestAgentRequest>,
 ) -> Answers<agent_api::AttestAgentResponse> {
-    assert_eq!(peer.0, None, "agents attest without a client certificate");
+    assert!(
+        peer.0.is_none(),
+        "agents attest without a client certificate"
+    );
     let answer = async move {
         let Some(agent_api::attest_agent_request::Step::Params(params)) =
             requests.message().await?.and_then(|request| request.step)
@@ -381,7 +393,7 @@ fn sync_authorized_entries(
 ) -> Answers<entry_api::SyncAuthorizedEntriesResponse> {
     let (answers, outgoing) = mpsc::channel(16);
     let conversation = async move {
-        check_agent(&registry.lock(), &peer)?;
+        check_agent(&mut registry.lock(), &peer)?;
         let first = requests.message().await?.unwrap();
         assert!(first.output_mask.is_some() && first.ids.is_empty());
         let (entries, page_size) = {
@@ -389,6 +401,10 @@ fn sync_authorized_entries(
             registry.asked.syncs += 1;
             (registry.entries.clone(), registry.page_size)
         };
+        while registry.lock().holds_syncs {
+            tokio::task::yield_now().await;
+        }
+        check_agent(&mut registry.lock(), &peer)?;
         for page in first_pages(&entries, page_size) {
             answers.send(Ok(page)).await.ok();
         }
@@ -472,14 +488,11 @@ fn renew_agent(
     let id = check_agent(registry, &peer)?;
     registry.asked.renewals += 1;
     let csr = request.params.unwrap().csr;
-    Ok(agent_api::RenewAgentResponse {
-        svid: Some(sign(
-            &registry.authority,
-            id.path(),
-            &csr,
-            registry.agent_ttl,
-        )),
-    })
+    let svid = sign(&registry.authority, id.path(), &csr, registry.agent_ttl);
+    let leaf = CertificateInfo::parse(&svid.cert_chain[0]).unwrap();
+    let (_, serial) = peer.0.unwrap();
+    registry.pending = Some((leaf.serial, serial));
+    Ok(agent_api::RenewAgentResponse { svid: Some(svid) })
 }
 
 fn batch_new_x509_svid(
@@ -553,14 +566,21 @@ fn new_jwt_svid(
     })
 }
 
-fn check_agent(registry: &Registry, peer: &Peer) -> Result<SpiffeId, Status> {
+/// The first use of a renewed SVID makes the one before invalid.
+fn check_agent(registry: &mut Registry, peer: &Peer) -> Result<SpiffeId, Status> {
     if let Some(reason) = registry.refusal {
         return Err(refused(reason));
     }
-    match &peer.0 {
-        Some(id) if id.is_agent() => Ok(id.clone()),
-        _ => Err(Status::permission_denied("authorization denied")),
+    let Some((id, serial)) = peer.0.clone().filter(|(id, _)| id.is_agent()) else {
+        return Err(Status::permission_denied("authorization denied"));
+    };
+    if let Some((_, before)) = registry.pending.take_if(|(renewed, _)| *renewed == serial) {
+        registry.replaced.insert(before);
     }
+    if registry.replaced.contains(&serial) {
+        return Err(refused(Reason::AgentNotActive));
+    }
+    Ok(id)
 }
 
 fn refused(reason: Reason) -> Status {

@@ -55,3 +55,33 @@ async fn failed_signing_is_tried_again_in_smaller_batches() {
     assert_eq!(agent.fetch_x509().await.unwrap().svids.len(), 8);
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_that_a_renewal_overtakes_does_not_end_the_agent() {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        registry.entries = vec![own_entry("e1", "/web")];
+        registry.agent_ttl = Duration::from_secs(11);
+    });
+    let home = Home::new();
+    let agent = home.start(&server).await;
+    let (renewals, syncs) = server.with(|registry| {
+        registry.holds_syncs = true;
+        (registry.asked.renewals, registry.asked.syncs)
+    });
+    wait_until(async || server.asked().syncs > syncs).await;
+    wait_until(async || server.asked().renewals > renewals).await;
+    // Another call uses the new SVID, and the server no longer takes the one that the sync has.
+    let mut audience = 0;
+    wait_until(async || {
+        audience += 1;
+        agent.fetch_jwt(&[&audience.to_string()]).await.unwrap();
+        server.with(|registry| !registry.replaced.is_empty())
+    })
+    .await;
+    let syncs = server.asked().syncs;
+    server.with(|registry| registry.holds_syncs = false);
+    wait_until(async || server.asked().syncs > syncs + 1).await;
+    assert_ne!(home.stored()["svid"], serde_json::json!([]));
+    agent.stop().await;
+}
