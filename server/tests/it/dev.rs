@@ -13,7 +13,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 /// Far above what it takes, for a machine that builds beside.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Dev {
     process: Child,
@@ -31,7 +31,7 @@ impl Dev {
             .spawn()
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
-        let workload_api = timeout(PATIENCE, line_after(&mut output, "Workload API"));
+        let workload_api = timeout(DEADLINE, line_after(&mut output, "Workload API"));
         let workload_api = workload_api.await.unwrap().into();
         Self {
             process,
@@ -60,15 +60,15 @@ impl Dev {
         leaf.spiffe_id().unwrap().to_string()
     }
 
-    /// Waits until no process of the tree is left that could answer.
+    /// Waits, up to a deadline, until no process of the tree is left that could answer.
     async fn gone(mut self) {
-        let ended = timeout(PATIENCE, async {
+        let before_deadline = timeout(DEADLINE, async {
             self.process.wait().await.unwrap();
             while daemon::unix::connect(&self.workload_api).await.is_ok() {
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        ended.await.unwrap();
+        before_deadline.await.unwrap();
     }
 }
 
@@ -99,7 +99,7 @@ async fn the_calling_user_has_an_identity_and_keeps_it_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Dev::start(folder.path()).await;
     assert_eq!(dev.fetch_id().await, expected_id());
-    let next = timeout(PATIENCE, line_after(&mut dev.output, "  export "))
+    let next = timeout(DEADLINE, line_after(&mut dev.output, "  export "))
         .await
         .unwrap();
     let socket = dev.workload_api.display().to_string();
