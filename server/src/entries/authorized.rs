@@ -90,3 +90,112 @@ fn is_in_own_domain(entry: &RegistrationEntry, agent: &AgentRecord) -> bool {
     let own = agent.spiffe_id.trust_domain();
     entry.spiffe_id.trust_domain() == own && entry.parent_id.trust_domain() == own
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use identity::clock::UnixTime;
+    use identity::selector::Selector;
+    use identity::trust_domain::TrustDomain;
+    use raft_store::{CreateEntries, Proposal, Store};
+
+    use crate::entries::testing::entry;
+    use crate::testing::{NOW, TestStore};
+
+    use super::*;
+
+    const SERVER: &str = "/spire/server";
+
+    fn agent(selectors: &[&str]) -> AgentRecord {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        AgentRecord {
+            spiffe_id: SpiffeId::from_parts(&trust_domain, "/spire/agent/x/1").unwrap(),
+            attestation_type: "x".into(),
+            serial: "1".into(),
+            not_after: UnixTime::from_secs(i64::MAX),
+            new_serial: "".into(),
+            new_not_after: None,
+            can_reattest: true,
+            agent_version: "".into(),
+            selectors: selectors
+                .iter()
+                .map(|selector| Selector::parse(selector).unwrap())
+                .collect(),
+        }
+    }
+
+    /// Paths of the entries that are authorized, found both ways: downwards from the agent, and
+    /// upwards from each entry there is.
+    fn authorized_paths(store: &Store, agent: &AgentRecord) -> BTreeSet<String> {
+        store.read(|state| {
+            let mut down: Vec<_> = authorized(state, agent);
+            let mut up: Vec<_> = state
+                .entries_after(None)
+                .filter_map(|(_, entry)| authorized_entry(state, agent, &entry.id))
+                .collect();
+            down.sort_by_key(|entry| entry.id.clone());
+            up.sort_by_key(|entry| entry.id.clone());
+            assert_eq!(down, up);
+            down.iter()
+                .map(|entry| entry.spiffe_id.path().to_owned())
+                .collect()
+        })
+    }
+
+    async fn check(entries: &[(&str, &str, &[&str])], agent: &AgentRecord, expected: &[&str]) {
+        let test_store = TestStore::create().await;
+        let entries = entries
+            .iter()
+            .map(|(path, parent, selectors)| entry(path, parent, selectors))
+            .collect();
+        test_store
+            .store
+            .propose(CreateEntries { entries }, Proposal::new(NOW))
+            .await
+            .unwrap();
+        let expected = expected.iter().copied().map(str::to_owned).collect();
+        assert_eq!(authorized_paths(&test_store.store, agent), expected);
+    }
+
+    #[tokio::test]
+    async fn alias_hands_on_its_children_if_the_node_has_all_its_selectors() {
+        let entries: &[(&str, &str, &[&str])] = &[
+            ("/fleet", SERVER, &["x:a"]),
+            ("/other", SERVER, &["x:a", "x:z"]),
+            ("/web", "/fleet", &["unix:uid:1"]),
+            ("/sidecar", "/web", &["unix:uid:2"]),
+            ("/not-here", "/other", &["unix:uid:1"]),
+        ];
+        check(entries, &agent(&["x:a", "x:b"]), &["/web", "/sidecar"]).await;
+        check(entries, &agent(&["x:b"]), &[]).await;
+        check(entries, &agent(&[]), &[]).await;
+    }
+
+    #[tokio::test]
+    async fn own_children_and_theirs_are_authorized_and_cycles_end() {
+        let agent_path = "/spire/agent/x/1";
+        let entries: &[(&str, &str, &[&str])] = &[
+            ("/a", agent_path, &["a:1"]),
+            ("/b", "/a", &["a:1"]),
+            ("/a", "/b", &["a:2"]),
+            ("/stranger", "/d", &["a:1"]),
+            ("/d", "/stranger", &["a:1"]),
+            ("/b", "/d", &["a:1"]),
+            ("/elsewhere", "/spire/agent/x/2", &["a:1"]),
+        ];
+        check(entries, &agent(&[]), &["/a", "/b"]).await;
+    }
+
+    #[tokio::test]
+    async fn entry_that_several_ways_lead_to_is_found_once() {
+        let agent_path = "/spire/agent/x/1";
+        let entries: &[(&str, &str, &[&str])] = &[
+            ("/fleet", SERVER, &["x:a"]),
+            ("/fleet", SERVER, &["x:b"]),
+            ("/fleet", agent_path, &["x:b"]),
+            ("/web", "/fleet", &["unix:uid:1"]),
+        ];
+        check(entries, &agent(&["x:a", "x:b"]), &["/fleet", "/web"]).await;
+    }
+}
