@@ -82,41 +82,24 @@ impl App {
             let (store, drained) = (store.clone(), drained.clone());
             |shutdown| drive(store, driver, shutdown, drained)
         });
-        pin_trust_domain(&store, &*clock, config).await?;
-
-        let (ca, authorities) = Ca::open(
-            store.clone(),
-            Arc::clone(&clock),
-            Policy::from_config(config),
-        );
-        supervisor.start("ca", |shutdown| authorities.run(shutdown));
-        ca.ready().await;
-        let (material, server_svid) =
-            ServerSvidTask::start(ca.clone(), store.clone(), Arc::clone(&clock))
-                .await
-                .context("cannot make the server's own SVID")?;
-        supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
-        let pruning = Pruning::new(
-            store.clone(),
-            Arc::clone(&clock),
-            prune::Options::from_config(config),
-        );
-        supervisor.start("prune", |shutdown| pruning.run(shutdown));
-
-        let parts = Parts {
+        let foundation = Foundation {
             store: store.clone(),
-            ca: ca.clone(),
             clock,
+            drained: drained.clone(),
         };
-        let endpoints = parts.endpoints(config, material).await?;
-        let tls_address = endpoints.tls_address();
-        supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
-        start_health(&mut supervisor, config, &parts).await?;
-        Ok(Self {
-            supervisor,
-            store,
-            tls_address,
-        })
+        match foundation.build_up(&mut supervisor, config).await {
+            Ok(tls_address) => Ok(Self {
+                supervisor,
+                store,
+                tls_address,
+            }),
+            Err(error) => {
+                drop(store);
+                drained.request();
+                stop(supervisor).await;
+                Err(error)
+            }
+        }
     }
 
     /// Where the TLS listener listens.
@@ -137,6 +120,61 @@ impl App {
     pub async fn run(self) -> anyhow::Result<()> {
         self.supervisor.run(STOP_WITHIN).await?;
         Ok(())
+    }
+}
+
+/// What everything else stands on.
+struct Foundation {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// Requested once no call is in progress any more.
+    drained: Shutdown,
+}
+
+impl Foundation {
+    /// Builds and starts the rest in the order in which one part needs another; returns where the
+    /// TLS listener listens.
+    async fn build_up(
+        self,
+        supervisor: &mut Supervisor,
+        config: &Config,
+    ) -> anyhow::Result<SocketAddr> {
+        let Self {
+            store,
+            clock,
+            drained,
+        } = self;
+        pin_trust_domain(&store, &*clock, config).await?;
+
+        let policy = Policy::from_config(config);
+        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy);
+        supervisor.start("ca", |shutdown| authorities.run(shutdown));
+        tokio::time::timeout(AUTHORITIES_WITHIN, ca.ready())
+            .await
+            .context("no authority became able to sign; the log tells why")?;
+        let (material, server_svid) =
+            ServerSvidTask::start(ca.clone(), store.clone(), Arc::clone(&clock))
+                .await
+                .context("cannot make the server's own SVID")?;
+        supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
+        let options = prune::Options::from_config(config);
+        let pruning = Pruning::new(store.clone(), Arc::clone(&clock), options);
+        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+
+        let parts = Parts { store, ca, clock };
+        let endpoints = parts.endpoints(config, material).await?;
+        let tls_address = endpoints.tls_address();
+        start_health(supervisor, config, &parts).await?;
+        supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
+        Ok(tls_address)
+    }
+}
+
+/// Stops what was started before the start failed, so that nothing of it is left in the process.
+async fn stop(supervisor: Supervisor) {
+    supervisor.shutdown().request();
+    if let Err(error) = supervisor.run(STOP_WITHIN).await {
+        tracing::warn!(error = %daemon::supervisor::chain(&error), "parts did not stop in order");
     }
 }
 
@@ -340,6 +378,8 @@ const STORE_FOLDER: &str = "store";
 
 const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 
+/// How long the making of authorities may take: RSA keys of 4,096 bits on a busy machine.
+const AUTHORITIES_WITHIN: Duration = Duration::from_secs(120);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the store waits for the endpoints when the server stops.
