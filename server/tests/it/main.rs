@@ -14,5 +14,6 @@ mod entries;
 mod golden;
 mod limits;
 mod refusals;
+mod startup;
 mod sync;
 mod world;

@@ -2,7 +2,7 @@
 //! certificate, holders of minted SVIDs, attested agents.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use proto::spire::api::server::agent::v1 as agent_wire;
 use proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use proto::spire::api::server::bundle::v1::GetBundleRequest;
 use proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
-use proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use proto::spire::api::server::entry::v1::entry_client::EntryClient;
+use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
 use proto::spire::api::server::svid::v1::MintX509svidRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use proto::spire::api::types;
@@ -69,8 +69,18 @@ impl World {
         let folder = TempDir::new().unwrap();
         let mut config = config(folder.path().to_owned());
         change(&mut config);
+        Self::run(folder, &config, clock).await
+    }
+
+    /// A stopped server, started again on what it left.
+    pub(crate) async fn restart(self) -> Self {
+        let config = config(self.folder.path().to_owned());
+        Self::run(self.folder, &config, self.clock).await
+    }
+
+    async fn run(folder: TempDir, config: &Config, clock: Arc<dyn Clock>) -> Self {
         let shutdown = Shutdown::new();
-        let app = App::start(&config, Arc::clone(&clock), shutdown.clone())
+        let app = App::start(config, Arc::clone(&clock), shutdown.clone())
             .await
             .unwrap();
         let address = app.tls_address();
@@ -89,6 +99,23 @@ impl World {
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.shutdown.request();
         self.running.join_next().await.unwrap().unwrap()
+    }
+
+    /// Where everything of the server lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the TLS listener listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many entries there are.
+    pub(crate) async fn count_entries(&self) -> i32 {
+        let request = CountEntriesRequest::default();
+        let response = self.entries().await.count_entries(request).await.unwrap();
+        response.into_inner().count
     }
 
     /// The administrator on the Unix socket.
@@ -225,7 +252,7 @@ impl World {
     }
 }
 
-fn config(folder: PathBuf) -> Config {
+pub(crate) fn config(folder: PathBuf) -> Config {
     Config {
         trust_domain: trust_domain(),
         bind_address: "127.0.0.1".to_owned(),
