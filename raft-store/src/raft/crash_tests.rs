@@ -1,8 +1,8 @@
 //! The process is killed at every step of append, apply, snapshot and install, and the power is
 //! cut; every acknowledged write is found again, and the state is the one that the commands make.
 //!
-//! The child is this test binary itself, running one ignored test; the environment says where it
-//! crashes. After the crash the parent cuts the write-ahead log back to what had been synced.
+//! The child is this test binary itself, running one test that does nothing without the environment,
+//! which says where it crashes. After the crash the parent cuts the write-ahead log back to what had been synced.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -107,7 +107,6 @@ async fn write(member: &Member, number: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the child of the tests below"]
 async fn child_that_writes() {
     let Some(path) = std::env::var_os(DIR).map(PathBuf::from) else {
         return;
@@ -126,7 +125,6 @@ async fn child_that_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the child of the tests below"]
 async fn child_that_installs() {
     let Some(path) = std::env::var_os(DIR).map(PathBuf::from) else {
         return;
@@ -159,7 +157,7 @@ fn copy(from: &Path, to: &Path) {
 /// Runs a child in `path` that crashes at the `pass`-th time it comes to `point`.
 fn crash(child: &str, path: &Path, source: &Path, point: &str, pass: u64) {
     let status = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", child, "--ignored", "--quiet"])
+        .args(["--exact", child, "--quiet"])
         .env(DIR, path)
         .env(SOURCE, source)
         .env(CRASH_AT, format!("{point}:{pass}"))

@@ -1,4 +1,7 @@
-//! Figures on request: `cargo test -p raft-store --test it -- --ignored --nocapture --test-threads 1 throughput`.
+//! Many clients share the syncs of the log.
+//!
+//! `RAFT_STORE_FIGURES=1 cargo test -p raft-store --test it -- --nocapture throughput` measures more
+//! and prints it.
 #![expect(clippy::print_stderr, reason = "figures are to be seen")]
 
 use std::sync::Arc;
@@ -21,7 +24,7 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-async fn load(store: &Store, clients: u64, batch: u64, total: u64, name: &str) {
+async fn load(store: &Store, clients: u64, batch: u64, total: u64, name: &str) -> f64 {
     let before = store.status().unwrap();
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
@@ -51,23 +54,38 @@ async fn load(store: &Store, clients: u64, batch: u64, total: u64, name: &str) {
     latencies.sort();
     let after = store.status().unwrap();
     let syncs = after.wal_syncs - before.wal_syncs;
-    eprintln!(
-        "{clients} clients, batches of {batch}: {:.0} entries/s, p50 {:?}, p99 {:?}, {:.4} syncs per entry",
-        f64::from(u32::try_from(total).unwrap()) / elapsed.as_secs_f64(),
-        latencies[latencies.len() / 2],
-        latencies[latencies.len() * 99 / 100],
-        f64::from(u32::try_from(syncs).unwrap()) / f64::from(u32::try_from(total).unwrap()),
-    );
+    let total = f64::from(u32::try_from(total).unwrap());
+    let syncs_per_entry = f64::from(u32::try_from(syncs).unwrap()) / total;
+    if std::env::var_os(FIGURES).is_some() {
+        eprintln!(
+            "{clients} clients, batches of {batch}: {:.0} entries/s, p50 {:?}, p99 {:?}, {syncs_per_entry:.4} syncs per entry",
+            total / elapsed.as_secs_f64(),
+            latencies[latencies.len() / 2],
+            latencies[latencies.len() * 99 / 100],
+        );
+    }
+    syncs_per_entry
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures; on request"]
-async fn throughput_memory_and_restart() {
+async fn throughput_of_many_clients_takes_few_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert!(load(&store, 1, 1, 100, "one").await >= 1.0);
+    let shared = load(&store, 256, 1, 4_000, "many").await;
+    assert!(shared < 0.25, "{shared} syncs per entry");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throughput_memory_and_restart_in_figures() {
+    if std::env::var_os(FIGURES).is_none() {
+        return;
+    }
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let (store, driver) = open(dir.path()).await.unwrap();
     eprintln!("empty: {} KiB resident", resident_kib());
-    load(&store, 1, 1, 1_000, "one").await;
-    load(&store, 16, 1, 5_000, "sixteen").await;
+    load(&store, 16, 1, 6_000, "sixteen").await;
     load(&store, 64, 1, 20_000, "sixtyfour").await;
     load(&store, 256, 1, 24_000, "many").await;
     load(&store, 4, 500, 50_000, "batch").await;
@@ -79,34 +97,6 @@ async fn throughput_memory_and_restart() {
     eprintln!("restart with 100,000 entries: {:?}", start.elapsed());
     assert_eq!(store.read(State::state_hash), hash);
     close(store, driver).await;
-
-    // Once more in a process of its own, which has never held more.
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "throughput::restarted",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIR, dir.path())
-        .status();
-    assert!(child.unwrap().success());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the child of the test above"]
-async fn restarted() {
-    let Some(path) = std::env::var_os(DIR) else {
-        return;
-    };
-    let before = resident_kib();
-    let (store, driver) = open(path.as_ref()).await.unwrap();
-    let count = store.read(State::entry_count);
-    eprintln!(
-        "restarted with {count} entries: {} KiB resident, {before} KiB before",
-        resident_kib()
-    );
-    close(store, driver).await;
-}
-
-const DIR: &str = "RAFT_STORE_THROUGHPUT_DIR";
+const FIGURES: &str = "RAFT_STORE_FIGURES";
