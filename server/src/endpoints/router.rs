@@ -56,9 +56,14 @@ impl Router {
             }
             request.extensions_mut().insert(limit);
         }
+        let is_stranger = matches!(caller, Caller::Tls { identity: None, .. });
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(role);
-        status::with_spire_codes(self.dispatch(rule, request).await)
+        let answer = match is_stranger {
+            true => self.dispatch_for_stranger(rule, request).await,
+            false => self.dispatch(rule, request).await,
+        };
+        status::with_spire_codes(answer)
     }
 
     fn limit(
@@ -86,6 +91,39 @@ impl Router {
         ))
     }
 
+    /// A message is held in memory until all of it has come, and a stranger may let it come slowly:
+    /// the two calls that are open to everybody need little.
+    async fn dispatch_for_stranger(
+        &self,
+        rule: &Rule,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let (agent, bundle) = (self.services.agent.clone(), self.services.bundle.clone());
+        let answered: Result<_, Infallible> = match rule.api {
+            Api::Agent => {
+                let mut agent = agent.max_decoding_message_size(STRANGERS_MESSAGE_MAX_BYTES);
+                agent.call(request).await
+            }
+            Api::Bundle => {
+                let mut bundle = bundle.max_decoding_message_size(STRANGERS_MESSAGE_MAX_BYTES);
+                bundle.call(request).await
+            }
+            Api::Debug
+            | Api::Entry
+            | Api::Health
+            | Api::LocalAuthority
+            | Api::Logger
+            | Api::Svid
+            | Api::TrustDomain => {
+                return status::not_implemented(rule.method_name()).into_http();
+            }
+        };
+        match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
     async fn dispatch(&self, rule: &Rule, request: Request<Incoming>) -> Response<Body> {
         let answered: Result<_, Infallible> = match rule.api {
             Api::Bundle => self.services.bundle.clone().call(request).await,
@@ -103,6 +141,10 @@ impl Router {
         }
     }
 }
+
+/// The longest message of a caller without a certificate; evidence of every kind of attestation has
+/// less than a tenth of it.
+const STRANGERS_MESSAGE_MAX_BYTES: usize = 256 << 10;
 
 /// The text of a refusal by the rate limit, for the RPCs that cost one token each. The others ask
 /// for their tokens themselves, because only they know how many.

@@ -548,7 +548,7 @@ async fn oversized_message_of_a_stranger_is_refused() {
     let token = world.join_token().await;
     let before = Snapshot::of(&world).await;
     let anonymous = world.anonymous().await;
-    let status = attest(&anonymous, &token, vec![0; 5 << 20])
+    let status = attest(&anonymous, &token, vec![0; 300 << 10])
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
