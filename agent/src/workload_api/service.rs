@@ -32,7 +32,11 @@ use crate::health::HealthService;
 use crate::jwt::JwtSvids;
 
 /// Workloads hold few streams; this many on one connection is a defect or an attack.
-const MAX_STREAMS: u32 = 1000;
+const MAX_STREAMS: u32 = 256;
+
+/// The longest request. It is held in memory until all of it has come, and any process of the host
+/// may send one; a token to validate has a quarter of it at most.
+const MAX_REQUEST_LEN_BYTES: usize = 256 << 10;
 
 /// What the calls work with.
 pub struct Shared {
@@ -93,8 +97,9 @@ pub async fn serve(
     };
     let stopped = shutdown.clone();
     let router = Router {
-        workload: SpiffeWorkloadApiServer::new(service),
-        health: HealthServer::new(health),
+        workload: SpiffeWorkloadApiServer::new(service)
+            .max_decoding_message_size(MAX_REQUEST_LEN_BYTES),
+        health: HealthServer::new(health).max_decoding_message_size(MAX_REQUEST_LEN_BYTES),
     };
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)

@@ -82,3 +82,31 @@ async fn requests_are_checked_before_the_caller() {
     );
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_request_is_refused_and_the_agent_goes_on() {
+    let server = FakeServer::start();
+    server.with(|registry| registry.entries = vec![own_entry("e1", "/web")]);
+    let agent = Home::new().start(&server).await;
+    let status = agent
+        .fetch_jwt(&[&"x".repeat(300 << 10)])
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(status.message(), "grpc: received message larger than max");
+    assert_eq!(server.asked().jwts, 0);
+    agent.fetch_jwt(&["a"]).await.unwrap();
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_token_is_given_out_but_not_kept() {
+    let server = FakeServer::start();
+    server.with(|registry| registry.entries = vec![own_entry("e1", "/web")]);
+    let agent = Home::new().start(&server).await;
+    let audience = "x".repeat(20 << 10);
+    agent.fetch_jwt(&[&audience]).await.unwrap();
+    agent.fetch_jwt(&[&audience]).await.unwrap();
+    assert_eq!(server.asked().jwts, 2);
+    agent.stop().await;
+}
