@@ -12,6 +12,7 @@ mod rpc_error;
 mod socket;
 mod terminal;
 mod time_text;
+mod written_file;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -24,6 +25,7 @@ pub use self::{
     socket::SocketChoice,
     terminal::Terminal,
     time_text::{rfc3339_text, utc_text},
+    written_file::{Readers, write_file},
 };
 use crate::flags::{FlagError, FlagSet, Parsed};
 

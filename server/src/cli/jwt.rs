@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use daemon::{
-    command_line::{Command, OutputFormat, Terminal, rfc3339_text},
+    command_line::{Command, OutputFormat, Readers, Terminal, rfc3339_text, write_file},
     flags::Parsed,
 };
 use identity::clock::{Clock as _, SystemClock, UnixTime};
@@ -14,11 +14,7 @@ use proto::{
 };
 use std::{path::Path, time::Duration};
 
-use super::{
-    api,
-    shared_flags::spiffe_id,
-    written_file::{Readers, write},
-};
+use super::{api, shared_flags::spiffe_id};
 
 pub(super) fn mint_command() -> Command {
     Command {
@@ -75,7 +71,7 @@ async fn mint(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
         (OutputFormat::Json, _) => terminal.line(&json::render_message(&response)?),
         (OutputFormat::Pretty, "") => terminal.line(&svid.token),
         (OutputFormat::Pretty, path) => {
-            write(Path::new(path), svid.token.as_bytes(), Readers::Owner)
+            write_file(Path::new(path), svid.token.as_bytes(), Readers::Owner)
                 .context("unable to write token")?;
             terminal.line(&format!("JWT-SVID written to {path}"));
         }

@@ -16,7 +16,6 @@ mod shared_flags;
 mod status_text;
 mod token;
 mod validate;
-pub(crate) mod written_file;
 mod x509;
 
 use daemon::command_line::Program;

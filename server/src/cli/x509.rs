@@ -1,11 +1,14 @@
 //! `x509 mint`.
 
-use std::time::Duration;
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daemon::{
-    command_line::{Command, OutputFormat, Terminal, rfc3339_text},
+    command_line::{Command, OutputFormat, Readers, Terminal, rfc3339_text, write_file},
     flags::Parsed,
 };
 use identity::{
@@ -29,7 +32,6 @@ use serde::Serialize;
 use super::{
     api,
     jwt::{is_capped, whole_seconds},
-    written_file::{Readers, in_folder, write},
 };
 
 pub(super) fn mint_command() -> Command {
@@ -151,7 +153,7 @@ fn print(minted: &Minted, terminal: &mut Terminal) -> anyhow::Result<()> {
 
 fn write_files(minted: &Minted, folder: &str, terminal: &mut Terminal) -> anyhow::Result<()> {
     let path = in_folder(folder, "svid.pem");
-    write(
+    write_file(
         &path,
         encode_certificates(&minted.chain).as_bytes(),
         Readers::All,
@@ -160,7 +162,7 @@ fn write_files(minted: &Minted, folder: &str, terminal: &mut Terminal) -> anyhow
     terminal.line(&format!("X509-SVID written to {}", path.display()));
 
     let path = in_folder(folder, "key.pem");
-    write(
+    write_file(
         &path,
         encode_private_key(&minted.key).expose(),
         Readers::Owner,
@@ -169,7 +171,7 @@ fn write_files(minted: &Minted, folder: &str, terminal: &mut Terminal) -> anyhow
     terminal.line(&format!("Private key written to {}", path.display()));
 
     let path = in_folder(folder, "bundle.pem");
-    write(
+    write_file(
         &path,
         encode_certificates(&minted.roots).as_bytes(),
         Readers::All,
@@ -177,6 +179,14 @@ fn write_files(minted: &Minted, folder: &str, terminal: &mut Terminal) -> anyhow
     .context("unable to write bundle")?;
     terminal.line(&format!("Root CAs written to {}", path.display()));
     Ok(())
+}
+
+/// `name` in `folder`, without the dot of a folder `.`, as users are told it.
+fn in_folder(folder: &str, name: &str) -> PathBuf {
+    let path = Path::new(folder).join(name);
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
 }
 
 /// The order of the keys is what scripts know.
@@ -205,4 +215,18 @@ fn print_json(minted: &Minted, terminal: &mut Terminal) -> anyhow::Result<()> {
 
 fn secret_text(secret: &SecretBytes) -> anyhow::Result<&str> {
     Ok(std::str::from_utf8(secret.expose())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_folder_is_not_named() {
+        assert_eq!(in_folder(".", "svid.pem"), Path::new("svid.pem"));
+        assert_eq!(
+            in_folder("/tmp/x/", "svid.pem"),
+            Path::new("/tmp/x/svid.pem")
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use daemon::command_line::RpcError;
+use daemon::command_line::{Readers, RpcError, write_file};
 use identity::{pem::encode_certificates, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 use proto::{
     convert,
@@ -27,7 +27,6 @@ use tokio::time::Instant;
 use tonic::{Code, transport::Channel};
 
 use super::folder::Folder;
-use crate::cli::written_file::{Readers, write};
 
 /// What was made.
 pub(super) struct Provision {
@@ -117,7 +116,7 @@ async fn write_join_token(channel: &Channel, node: &SpiffeId, path: &Path) -> an
         .create_join_token(request)
         .await
         .map_err(RpcError::from)?;
-    write(path, token.into_inner().value.as_bytes(), Readers::Owner)
+    write_file(path, token.into_inner().value.as_bytes(), Readers::Owner)
 }
 
 /// Waits until the process behind `socket` says that it serves.
