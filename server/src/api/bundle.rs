@@ -185,7 +185,7 @@ impl Bundle for BundleApi {
             .bundles
             .append(x509, jwt)
             .await
-            .map_err(|error| status::store_failure("failed to append bundle", &error))?;
+            .map_err(|error| status::append_failure("failed to append bundle", &error))?;
         let mask = request.output_mask.as_ref();
         Ok(Response::new(convert::bundle::to_wire(&bundle, mask)))
     }
@@ -204,7 +204,7 @@ impl Bundle for BundleApi {
             .bundles
             .append(Vec::new(), jwt)
             .await
-            .map_err(|error| status::store_failure("failed to publish JWT key", &error))?;
+            .map_err(|error| status::append_failure("failed to publish JWT key", &error))?;
         Ok(Response::new(wire::PublishJwtAuthorityResponse {
             jwt_authorities: convert::bundle::jwt_authorities_to_wire(&bundle.jwt_authorities),
         }))

@@ -20,6 +20,7 @@ use raft_store::{
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use crate::bundles::AppendError;
 use crate::endpoints::{AgentRefusal, AuthorizeError, Caller, RateError};
 
 /// A status that says what failed and why.
@@ -90,6 +91,14 @@ pub fn store_failure(what: &str, error: &ProposeError) -> Status {
         }
         ProposeError::RequestReused => failed(Code::Internal, what, error),
         ProposeError::Stopped(_) => failed(Code::Unavailable, what, "store stopped"),
+    }
+}
+
+/// The answer to authorities that were not appended to the own bundle.
+pub fn append_failure(what: &str, error: &AppendError) -> Status {
+    match error {
+        AppendError::Full => failed(Code::ResourceExhausted, what, error),
+        AppendError::Store(error) => store_failure(what, error),
     }
 }
 

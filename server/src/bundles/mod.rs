@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::bundle::{Bundle, JwtAuthority, X509Authority};
+use identity::bundle::{Bundle, JwtAuthority, MAX_AUTHORITIES, X509Authority};
 use identity::clock::Clock;
 use identity::trust_domain::TrustDomain;
 use raft_store::{
@@ -96,19 +96,37 @@ impl Bundles {
     ///
     /// # Errors
     ///
-    /// As [`Store::propose`].
+    /// The bundle is full, or as [`Store::propose`].
     pub async fn append(
         &self,
         x509: Vec<X509Authority>,
         jwt: Vec<JwtAuthority>,
-    ) -> Result<Arc<Bundle>, ProposeError> {
+    ) -> Result<Arc<Bundle>, AppendError> {
+        // Everybody's copy of the bundle grows with it, and a downstream server may go on for ever.
+        // Calls at the same time may overshoot by what they bring.
+        if let Some(held) = self.own() {
+            let is_new = |authority: &&X509Authority| {
+                let certificate = &authority.certificate;
+                !held
+                    .x509_authorities
+                    .iter()
+                    .any(|known| known.certificate == *certificate)
+            };
+            let is_new_key =
+                |authority: &&JwtAuthority| held.jwt_authority(&authority.key_id).is_none();
+            let x509_count = held.x509_authorities.len() + x509.iter().filter(is_new).count();
+            let jwt_count = held.jwt_authorities.len() + jwt.iter().filter(is_new_key).count();
+            if x509_count.max(jwt_count) > MAX_AUTHORITIES {
+                return Err(AppendError::Full);
+            }
+        }
         let trust_domain = self.own.clone();
-        self.propose(AppendAuthorities {
+        let operation = AppendAuthorities {
             trust_domain,
             x509,
             jwt,
-        })
-        .await
+        };
+        Ok(self.propose(operation).await?)
     }
 
     /// Stores a federated bundle.
@@ -159,6 +177,17 @@ impl Bundles {
         let proposal = Proposal::new(self.clock.now());
         self.store.propose(operation, proposal).await
     }
+}
+
+/// Why authorities were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The bundle would hold more than anybody reads.
+    #[error("bundle would hold more than {MAX_AUTHORITIES} authorities of a kind")]
+    Full,
+    /// The store did not take them, or did not say whether it did.
+    #[error("authorities could not be stored")]
+    Store(#[from] ProposeError),
 }
 
 /// How long the absence of a bundle may take to confirm.

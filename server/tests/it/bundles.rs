@@ -167,6 +167,32 @@ async fn appended_authority_is_in_the_own_bundle_once_and_untainted() {
 }
 
 #[tokio::test]
+async fn own_bundle_does_not_grow_for_ever() {
+    let world = World::start().await;
+    let mut client = world.bundles().await;
+    let mut append = async |numbers: std::ops::Range<usize>| {
+        let jwt_authorities = numbers.map(|number| jwt_key(&format!("k{number}")));
+        client
+            .append_bundle(AppendBundleRequest {
+                jwt_authorities: jwt_authorities.collect(),
+                ..AppendBundleRequest::default()
+            })
+            .await
+            .map(|response| response.into_inner().jwt_authorities.len())
+    };
+    // One is the server's own.
+    assert_eq!(append(0..1_023).await.unwrap(), 1_024);
+    let status = append(1_023..1_024).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(
+        status.message(),
+        "failed to append bundle: bundle would hold more than 1024 authorities of a kind"
+    );
+    // What it has already is no growth.
+    assert_eq!(append(0..1).await.unwrap(), 1_024);
+}
+
+#[tokio::test]
 async fn own_trust_domain_is_never_a_federated_one() {
     let world = World::start().await;
     let status = world
