@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
@@ -14,27 +15,49 @@ use super::{StorageError, crash};
 /// Told when what was written before it is durable, or not.
 pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// The queue before the flusher thread. Dropping all of its handles ends the thread.
+/// The queue before the flusher thread. Dropping the last of its handles ends the thread and waits
+/// for it: the thread holds the database open, which must be closed before the process exits
+/// (RocksDB's statics are gone by then, and closing it aborts).
 #[derive(Clone, Debug)]
-pub(crate) struct Flusher {
-    queue: mpsc::Sender<Completion>,
+pub(crate) struct Flusher(Arc<FlusherThread>);
+
+#[derive(Debug)]
+struct FlusherThread {
+    queue: Option<mpsc::Sender<Completion>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for FlusherThread {
+    fn drop(&mut self) {
+        self.queue.take();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A panic in the thread was reported when it happened; there is nobody left to tell.
+            thread.join().ok();
+        }
+    }
 }
 
 impl Flusher {
     /// Starts the thread.
     pub(crate) fn start(db: Arc<LogDb>) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("log-flusher".to_owned())
             .spawn(move || run(&db, waiting))?;
-        Ok(Self { queue })
+        Ok(Self(Arc::new(FlusherThread {
+            queue: Some(queue),
+            thread: Some(thread),
+        })))
     }
 
     /// Tells `completion` once everything written until now is durable. Waits while the queue is
     /// full.
     pub(crate) async fn flush(&self, completion: Completion) -> io::Result<()> {
-        let closed = |_| io::Error::other("the log flusher has ended");
-        self.queue.send(completion).await.map_err(closed)
+        let closed = || io::Error::other("the log flusher has ended");
+        let queue = self.0.queue.as_ref().ok_or_else(closed)?;
+        queue.send(completion).await.map_err(|_unsent| closed())
     }
 }
 
