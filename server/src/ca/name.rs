@@ -7,7 +7,7 @@ use crate::ca::der::{self, DerError, DerReader, DerWriter};
 
 /// A certificate's subject or issuer.
 ///
-/// Invariant: attributes stand in the order of [`Attribute`]; equal attributes share one RDN.
+/// Invariant: attributes stand in the order of `Attribute`; equal attributes share one RDN.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DistinguishedName(Vec<(Attribute, Vec<u8>)>);
 

@@ -1,7 +1,7 @@
 //! Owns how calls come in: listeners, TLS, who the caller is, who may call what, rate limits.
 //!
-//! One way through: [`listener`] accepts and learns the [`Caller`], [`connection`] speaks HTTP/2,
-//! [`router`] looks the call up in the table of [`authz`], has [`authorize`] admit the caller,
+//! One way through: `listener` accepts and learns the [`Caller`], `connection` speaks HTTP/2,
+//! `router` looks the call up in the table of [`authz`], has `authorize` admit the caller,
 //! waits for the [`rate_limit`], and hands the call to a service of [`api`](crate::api).
 
 pub mod authz;

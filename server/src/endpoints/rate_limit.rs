@@ -2,7 +2,7 @@
 //!
 //! A call over the limit waits for its tokens instead of being refused, in the order of arrival.
 //! It is refused only when it asks for more than a bucket can hold, or when its deadline would
-//! pass first. The number of remembered addresses is bounded ([`MAX_ADDRESSES`]).
+//! pass first. The number of remembered addresses is bounded (`MAX_ADDRESSES`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Owns the Entry service on the wire.
 //!
 //! Batches answer item by item in the order of the request; one bad item never spoils another.
-//! [`sync`] is the paged protocol by which agents learn their entries.
+//! `sync` is the paged protocol by which agents learn their entries.
 
 mod sync;
 
