@@ -6,7 +6,7 @@ use identity::bundle::Bundle;
 use identity::entry::RegistrationEntry;
 use identity::trust_domain::TrustDomain;
 
-use crate::record::{AgentRecord, AuthorityRecord, Revision};
+use crate::record::{AgentRecord, AuthorityRecord, MemberRecord, Revision};
 
 /// One record's change.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,15 @@ pub enum ChangeKind {
         /// As it is.
         after: Option<Arc<AuthorityRecord>>,
     },
+    /// A member of the cluster.
+    Member {
+        /// As it was.
+        before: Option<Arc<MemberRecord>>,
+        /// As it is.
+        after: Option<Arc<MemberRecord>>,
+    },
+    /// The newest command format that may be proposed.
+    ClusterVersion,
     /// A setting.
     Setting {
         /// Which.

@@ -19,22 +19,24 @@ mod store;
 pub use crate::change::{Change, ChangeKind};
 pub use crate::codec::DecodeError;
 pub use crate::command::{
-    ActivateAuthority, AddDataKey, AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome,
-    BanAgent, BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateJoinToken,
+    ActivateAuthority, AddDataKey, AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome,
+    AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome, BanAgent, BeginEpoch,
+    BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateInvite, CreateJoinToken,
     CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries,
     DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, Operation, Outcome,
     PrepareAuthority, PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle,
-    PruneBundleOutcome, PruneEntries, PruneJoinTokens, PublishAuthority, RemoveAuthority,
-    RenewAgent, RenewOutcome, RequestId, SetAgentVersion, SetBundleMode, SetBundleOutcome,
-    SetFederatedBundle, SetSetting, SetSettingOutcome, UpdateBundleOutcome, UpdateEntries,
-    UpdateEntryOutcome, UpdateFederatedBundle,
+    PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens, PublishAuthority,
+    RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent, RenewOutcome,
+    RequestId, ResealAuthority, ResealOutcome, SetAgentVersion, SetBundleMode, SetBundleOutcome,
+    SetClusterVersion, SetFederatedBundle, SetSetting, SetSettingOutcome, SetVersionOutcome,
+    UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome, UpdateFederatedBundle,
 };
 pub use crate::feed::{Changes, Compacted};
 pub use crate::peer::{NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError};
 pub use crate::raft::AnswerError;
 pub use crate::record::{
-    AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, JoinTokenHash, Revision,
-    Sealed, Sequence,
+    AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord,
+    JoinTokenHash, MemberRecord, Revision, Sealed, Sequence,
 };
 pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError};
 pub use crate::state::{LoadError, State, StateHash};

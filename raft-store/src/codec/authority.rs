@@ -4,7 +4,9 @@ use rustls_pki_types::CertificateDer;
 
 use super::field::{time, trust_domain};
 use super::{DecodeError, Stored, wire};
-use crate::command::{ActivateAuthority, PrepareAuthority, PublishAuthority, RemoveAuthority};
+use crate::command::{
+    ActivateAuthority, PrepareAuthority, PublishAuthority, RemoveAuthority, ResealAuthority,
+};
 use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState, Sealed};
 
 impl From<AuthorityKind> for wire::AuthorityKind {
@@ -13,6 +15,7 @@ impl From<AuthorityKind> for wire::AuthorityKind {
             AuthorityKind::X509Root => Self::X509Root,
             AuthorityKind::X509Intermediate => Self::X509Intermediate,
             AuthorityKind::Jwt => Self::Jwt,
+            AuthorityKind::Peer => Self::Peer,
         }
     }
 }
@@ -26,6 +29,7 @@ fn kind_from_wire(kind: i32) -> Result<AuthorityKind, DecodeError> {
         Ok(wire::AuthorityKind::X509Root) => Ok(AuthorityKind::X509Root),
         Ok(wire::AuthorityKind::X509Intermediate) => Ok(AuthorityKind::X509Intermediate),
         Ok(wire::AuthorityKind::Jwt) => Ok(AuthorityKind::Jwt),
+        Ok(wire::AuthorityKind::Peer) => Ok(AuthorityKind::Peer),
         Ok(wire::AuthorityKind::Unspecified) | Err(_) => Err(DecodeError::Field("authority kind")),
     }
 }
@@ -56,6 +60,27 @@ pub(super) fn state_from_wire(state: i32) -> Result<AuthorityState, DecodeError>
     }
 }
 
+impl Stored for Sealed {
+    type Message = wire::Sealed;
+
+    fn to_message(&self) -> wire::Sealed {
+        wire::Sealed {
+            key_id: self.key_id,
+            nonce: self.nonce.to_vec(),
+            ciphertext: self.ciphertext.clone(),
+        }
+    }
+
+    fn from_message(sealed: wire::Sealed) -> Result<Self, DecodeError> {
+        let nonce = <[u8; 12]>::try_from(sealed.nonce);
+        Ok(Self {
+            key_id: sealed.key_id,
+            nonce: nonce.ok().ok_or(DecodeError::Field("nonce"))?,
+            ciphertext: sealed.ciphertext,
+        })
+    }
+}
+
 impl Stored for AuthorityRecord {
     type Message = wire::Authority;
 
@@ -69,11 +94,7 @@ impl Stored for AuthorityRecord {
             public_key: self.public_key.clone(),
             issued_at: self.issued_at.as_secs(),
             not_after: self.not_after.as_secs(),
-            sealed_key: Some(wire::Sealed {
-                key_id: self.sealed_key.key_id,
-                nonce: self.sealed_key.nonce.to_vec(),
-                ciphertext: self.sealed_key.ciphertext.clone(),
-            }),
+            sealed_key: Some(self.sealed_key.to_message()),
         }
     }
 
@@ -81,9 +102,6 @@ impl Stored for AuthorityRecord {
         let sealed_key = authority
             .sealed_key
             .ok_or(DecodeError::Field("sealed key"))?;
-        let nonce = <[u8; 12]>::try_from(sealed_key.nonce)
-            .ok()
-            .ok_or(DecodeError::Field("nonce"))?;
         Ok(Self {
             kind: kind_from_wire(authority.kind)?,
             id: authority.id.into(),
@@ -93,11 +111,7 @@ impl Stored for AuthorityRecord {
             public_key: authority.public_key,
             issued_at: time(authority.issued_at),
             not_after: time(authority.not_after),
-            sealed_key: Sealed {
-                key_id: sealed_key.key_id,
-                nonce,
-                ciphertext: sealed_key.ciphertext,
-            },
+            sealed_key: Stored::from_message(sealed_key)?,
         })
     }
 }
@@ -173,6 +187,27 @@ impl Stored for RemoveAuthority {
             kind: kind_from_wire(command.kind)?,
             id: command.id.into(),
             trust_domain: trust_domain(&command.trust_domain)?,
+        })
+    }
+}
+
+impl Stored for ResealAuthority {
+    type Message = wire::ResealAuthority;
+
+    fn to_message(&self) -> wire::ResealAuthority {
+        wire::ResealAuthority {
+            kind: kind_to_wire(self.kind),
+            id: self.id.to_string(),
+            sealed_key: Some(self.sealed_key.to_message()),
+        }
+    }
+
+    fn from_message(command: wire::ResealAuthority) -> Result<Self, DecodeError> {
+        let sealed_key = command.sealed_key.ok_or(DecodeError::Field("sealed key"))?;
+        Ok(Self {
+            kind: kind_from_wire(command.kind)?,
+            id: command.id.into(),
+            sealed_key: Stored::from_message(sealed_key)?,
         })
     }
 }

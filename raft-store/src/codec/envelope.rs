@@ -91,4 +91,6 @@ commands! {
     AppendAuthorities SetFederatedBundle UpdateFederatedBundle DeleteFederatedBundle PruneBundle
     PrepareAuthority PublishAuthority ActivateAuthority RemoveAuthority
     AddDataKey SetSetting
+    CreateInvite PruneInvites AdmitMember AnnounceMember RemoveMember SetClusterVersion
+    RemoveDataKey ResealAuthority BeginEpoch
 }

@@ -10,6 +10,7 @@ mod bundle;
 mod entry;
 mod envelope;
 mod field;
+mod member;
 mod outcome;
 mod record;
 mod setting;

@@ -7,9 +7,10 @@ use prost::Message as _;
 
 use super::{DecodeError, Record as _, wire};
 use crate::command::{
-    AttestOutcome, AuthorityOutcome, CreateEntryOutcome, CreateJoinTokenOutcome,
-    DeleteBundleOutcome, EntryRule, Outcome, PromoteOutcome, PruneBundleOutcome, RenewOutcome,
-    SetBundleOutcome, SetSettingOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+    AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, CreateEntryOutcome,
+    CreateJoinTokenOutcome, DeleteBundleOutcome, EntryRule, Outcome, PromoteOutcome,
+    PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome, SetBundleOutcome,
+    SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
 };
 use crate::record::AuthorityState;
 
@@ -63,9 +64,16 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::DeleteAgent(was)
         | Outcome::SetAgentVersion(was)
         | Outcome::DiscardJoinToken(was)
-        | Outcome::AddDataKey(was) => flag(*was),
+        | Outcome::AddDataKey(was)
+        | Outcome::RemoveDataKey(was)
+        | Outcome::CreateInvite(was) => flag(*was),
         Outcome::CreateJoinToken(outcome) => token_created(outcome),
-        Outcome::PruneJoinTokens(count) => numbered(1, *count),
+        Outcome::PruneJoinTokens(count) | Outcome::PruneInvites(count) => numbered(1, *count),
+        Outcome::AdmitMember(_)
+        | Outcome::AnnounceMember(_)
+        | Outcome::RemoveMember(_)
+        | Outcome::SetClusterVersion(_)
+        | Outcome::BeginEpoch(()) => on_member(outcome),
         Outcome::AppendAuthorities(_) => code(1),
         Outcome::SetFederatedBundle(outcome) => code(match outcome {
             SetBundleOutcome::Created(_) => 1,
@@ -91,6 +99,11 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
         | Outcome::RemoveAuthority(outcome) => authority(outcome),
+        Outcome::ResealAuthority(outcome) => code(match outcome {
+            ResealOutcome::Resealed => 1,
+            ResealOutcome::NotFound => 2,
+            ResealOutcome::UnknownDataKey => 3,
+        }),
         Outcome::SetSetting(outcome) => match outcome {
             SetSettingOutcome::Set => code(1),
             SetSettingOutcome::Present(value) => valued(2, value.clone()),
@@ -140,6 +153,38 @@ fn authority(outcome: &AuthorityOutcome) -> OutcomeItem {
         AuthorityOutcome::NotFound => code(2),
         AuthorityOutcome::WrongState(state) => numbered(3, state_number(*state)),
         AuthorityOutcome::SlotTaken => code(4),
+        AuthorityOutcome::UnknownDataKey => code(5),
+    }
+}
+
+fn on_member(outcome: &Outcome) -> OutcomeItem {
+    match outcome {
+        Outcome::AdmitMember(outcome) => match outcome {
+            AdmitOutcome::Admitted { member_id } => numbered(1, *member_id),
+            AdmitOutcome::NoSuchInvite => code(2),
+            AdmitOutcome::Expired => code(3),
+            AdmitOutcome::AddressTaken { by } => numbered(4, *by),
+            AdmitOutcome::FormatUnsupported { cluster_version } => {
+                numbered(5, (*cluster_version).into())
+            }
+        },
+        Outcome::AnnounceMember(outcome) => match outcome {
+            AnnounceOutcome::Stored => code(1),
+            AnnounceOutcome::Unchanged => code(2),
+            AnnounceOutcome::Removed => code(3),
+            AnnounceOutcome::AddressTaken { by } => numbered(4, *by),
+        },
+        Outcome::RemoveMember(outcome) => code(match outcome {
+            RemoveOutcome::Removed => 1,
+            RemoveOutcome::NotFound => 2,
+            RemoveOutcome::AlreadyRemoved => 3,
+        }),
+        Outcome::SetClusterVersion(outcome) => match outcome {
+            SetVersionOutcome::Set => code(1),
+            SetVersionOutcome::NotReady { by } => numbered(2, *by),
+            SetVersionOutcome::Unchanged => code(3),
+        },
+        _ => code(1),
     }
 }
 

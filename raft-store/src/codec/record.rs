@@ -6,7 +6,8 @@ use prost::Message as _;
 
 use super::{DecodeError, Stored};
 use crate::record::{
-    AgentRecord, AuthorityRecord, DataKey, JoinTokenHash, JoinTokenRecord, Sequence, SettingRecord,
+    AgentRecord, AuthorityRecord, ClusterRecord, DataKey, InviteId, InviteRecord, JoinTokenHash,
+    JoinTokenRecord, MemberRecord, Sequence, SettingRecord,
 };
 use crate::state::{RequestRecord, RowKey, TableId};
 
@@ -46,4 +47,7 @@ records! {
     SettingRecord, Setting, Box<str>;
     DataKey, DataKey, u32;
     RequestRecord, Request, Sequence;
+    MemberRecord, Member, u64;
+    InviteRecord, Invite, InviteId;
+    ClusterRecord, Cluster, ();
 }

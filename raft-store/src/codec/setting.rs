@@ -2,7 +2,7 @@
 
 use super::field::{request_id, time};
 use super::{DecodeError, Stored, wire};
-use crate::command::{AddDataKey, SetSetting};
+use crate::command::{AddDataKey, RemoveDataKey, SetSetting};
 use crate::record::{DataKey, SettingRecord};
 use crate::state::RequestRecord;
 
@@ -76,6 +76,18 @@ impl Stored for AddDataKey {
         Ok(Self {
             key: Stored::from_message(key)?,
         })
+    }
+}
+
+impl Stored for RemoveDataKey {
+    type Message = wire::RemoveDataKey;
+
+    fn to_message(&self) -> wire::RemoveDataKey {
+        wire::RemoveDataKey { id: self.id }
+    }
+
+    fn from_message(command: wire::RemoveDataKey) -> Result<Self, DecodeError> {
+        Ok(Self { id: command.id })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use identity::trust_domain::TrustDomain;
 
-use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState};
+use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState, Sealed};
 
 /// Stores a new authority with its sealed key, as prepared.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +18,8 @@ pub struct PrepareAuthority {
     pub authority: AuthorityRecord,
 }
 
-/// Puts a prepared authority into the own bundle (roots and JWT keys; an intermediate is in no
-/// bundle and only changes its state). The bundle's sequence rises by one.
+/// Puts a prepared authority into the own bundle (roots and JWT keys; the other kinds are in no
+/// bundle and only change their state). The bundle's sequence rises by one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishAuthority {
     /// Kind of the authority.
@@ -50,6 +50,28 @@ pub struct RemoveAuthority {
     pub trust_domain: TrustDomain,
 }
 
+/// Replaces the sealed form of an authority's key: the same key under another data key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResealAuthority {
+    /// Kind of the authority.
+    pub kind: AuthorityKind,
+    /// Its id.
+    pub id: Box<str>,
+    /// Its private key.
+    pub sealed_key: Sealed,
+}
+
+/// What became of a resealing. Unless resealed, nothing changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResealOutcome {
+    /// Stored.
+    Resealed,
+    /// There is no such authority.
+    NotFound,
+    /// The data key is not in the ring, so nobody could open it.
+    UnknownDataKey,
+}
+
 /// What became of a step. Unless done, nothing changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuthorityOutcome {
@@ -61,4 +83,6 @@ pub enum AuthorityOutcome {
     WrongState(AuthorityState),
     /// Another authority of this kind is on its way, or has this id.
     SlotTaken,
+    /// Its key is sealed with a data key that has left the ring: seal it anew.
+    UnknownDataKey,
 }

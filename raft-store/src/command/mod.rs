@@ -8,6 +8,7 @@ mod authority;
 mod bundle;
 mod entry;
 mod join_token;
+mod member;
 mod setting;
 
 use identity::clock::UnixTime;
@@ -18,6 +19,7 @@ pub use self::agent::{
 };
 pub use self::authority::{
     ActivateAuthority, AuthorityOutcome, PrepareAuthority, PublishAuthority, RemoveAuthority,
+    ResealAuthority, ResealOutcome,
 };
 pub use self::bundle::{
     AppendAuthorities, BundleChange, DeleteBundleMode, DeleteBundleOutcome, DeleteFederatedBundle,
@@ -31,7 +33,11 @@ pub use self::entry::{
 pub use self::join_token::{
     CreateJoinToken, CreateJoinTokenOutcome, DiscardJoinToken, PruneJoinTokens,
 };
-pub use self::setting::{AddDataKey, SetSetting, SetSettingOutcome};
+pub use self::member::{
+    AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome, BeginEpoch, CreateInvite,
+    PruneInvites, RemoveMember, RemoveOutcome, SetClusterVersion, SetVersionOutcome,
+};
+pub use self::setting::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome};
 
 /// Names one intent to change something: every retry of it carries the same id and so takes effect
 /// once.
@@ -192,4 +198,24 @@ operations! {
     SetSetting = 39 => SetSettingOutcome;
     /// A join token is used up for nothing. The answer says whether it was there.
     DiscardJoinToken = 40 => bool;
+    /// A host is invited to join. The answer says whether the invitation stands: its id was free
+    /// and its data key is known.
+    CreateInvite = 41 => bool;
+    /// Expired invitations go. The answer counts them.
+    PruneInvites = 42 => u64;
+    /// An invitation is used up and its bearer becomes a member.
+    AdmitMember = 43 => AdmitOutcome;
+    /// A member tells what it is.
+    AnnounceMember = 44 => AnnounceOutcome;
+    /// A member is sent away.
+    RemoveMember = 45 => RemoveOutcome;
+    /// Commands of a newer format may be proposed.
+    SetClusterVersion = 46 => SetVersionOutcome;
+    /// A data key leaves the ring. The answer is false while something is sealed with it, or it
+    /// is the one that seals, or there is none.
+    RemoveDataKey = 47 => bool;
+    /// An authority's key is sealed anew.
+    ResealAuthority = 48 => ResealOutcome;
+    /// A new cluster begins with this state.
+    BeginEpoch = 49 => ();
 }

@@ -9,6 +9,13 @@ pub struct AddDataKey {
     pub key: DataKey,
 }
 
+/// Takes a data key out of the ring. Nothing may be sealed with it any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RemoveDataKey {
+    /// Its number.
+    pub id: u32,
+}
+
 /// Stores a setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetSetting {

@@ -68,7 +68,7 @@ fn command(number: u64) -> Envelope {
 fn oracle(count: u64) -> State {
     let mut state = State::default();
     for number in 0..count {
-        state.apply(&command(number));
+        state.apply(number, &command(number));
     }
     state
 }

@@ -118,7 +118,7 @@ impl Machine {
                     EntryPayload::Blank => None,
                     EntryPayload::Normal(command) => {
                         let envelope = self.decode(command)?;
-                        let applied = state.apply(&envelope);
+                        let applied = state.apply(entry.log_id.index(), &envelope);
                         effects.rows.extend(applied.rows);
                         effects.changes.extend(applied.changes);
                         Some(applied.outcome)

@@ -50,7 +50,7 @@ fn write_rows(machine: &Machine, model: &Model) {
             }
             .into(),
         };
-        let applied = model.state.write().apply(&envelope);
+        let applied = model.state.write().apply(1, &envelope);
         machine.write_for_tests(applied.rows).unwrap();
     }
 }

@@ -9,6 +9,8 @@ mod ring;
 
 use identity::secret::SecretBytes;
 
+use crate::record::{AuthorityKind, InviteId};
+
 pub use self::file::FileSeal;
 pub(crate) use self::ring::{KeyRing, new_data_key};
 
@@ -85,6 +87,24 @@ impl RecordName {
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
+    }
+
+    /// The key of an authority.
+    #[must_use]
+    pub fn authority(kind: AuthorityKind, id: &str) -> Self {
+        let kind = match kind {
+            AuthorityKind::X509Root => "x509-root",
+            AuthorityKind::X509Intermediate => "x509-intermediate",
+            AuthorityKind::Jwt => "jwt",
+            AuthorityKind::Peer => "peer",
+        };
+        Self::new(&format!("authority/{kind}/{id}"))
+    }
+
+    /// The verifier of an invitation.
+    #[must_use]
+    pub fn invite(id: &InviteId) -> Self {
+        Self::new(&format!("invite {id}"))
     }
 
     /// The name.

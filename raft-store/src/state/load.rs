@@ -69,6 +69,9 @@ impl Loader {
             TableId::Setting => state.settings.load(key, value)?.2,
             TableId::DataKey => state.data_keys.load(key, value)?.2,
             TableId::Request => state.requests.load(key, value)?,
+            TableId::Member => state.members.load(key, value)?.2,
+            TableId::Invite => state.invites.load(key, value)?.2,
+            TableId::Cluster => state.cluster.load(key, value)?.2,
         };
         self.sum = self.sum.plus(hash);
         Ok(())

@@ -37,8 +37,8 @@ use self::entries::Entries;
 use self::requests::Requests;
 use self::table::Table;
 use crate::record::{
-    AgentRecord, AuthorityKind, AuthorityRecord, DataKey, JoinTokenHash, JoinTokenRecord, Revision,
-    Sequence, SettingRecord,
+    AgentRecord, AuthorityKind, AuthorityRecord, ClusterRecord, DataKey, InviteId, InviteRecord,
+    JoinTokenHash, JoinTokenRecord, MemberRecord, Revision, Sequence, SettingRecord,
 };
 
 /// All replicated records, in memory, with their indexes.
@@ -56,6 +56,9 @@ pub struct State {
     settings: Table<SettingRecord>,
     data_keys: Table<DataKey>,
     requests: Requests,
+    members: Table<MemberRecord>,
+    invites: Table<InviteRecord>,
+    cluster: Table<ClusterRecord>,
 }
 
 impl State {
@@ -200,6 +203,43 @@ impl State {
     pub fn setting(&self, key: &str) -> Option<&[u8]> {
         let setting = self.settings.record(&Box::from(key))?;
         Some(&setting.value)
+    }
+
+    /// Members, removed ones included, by id.
+    pub fn members(&self) -> impl Iterator<Item = &Arc<MemberRecord>> {
+        self.members.iter().map(|(_, member)| member)
+    }
+
+    /// The member with this id, also if it was removed.
+    #[must_use]
+    pub fn member(&self, id: u64) -> Option<&Arc<MemberRecord>> {
+        self.members.record(&id)
+    }
+
+    /// The invitation with this id, if it was not used.
+    #[must_use]
+    pub fn invite(&self, id: &InviteId) -> Option<&Arc<InviteRecord>> {
+        self.invites.record(id)
+    }
+
+    /// Number of invitations that were not used.
+    #[must_use]
+    pub fn invite_count(&self) -> usize {
+        self.invites.len()
+    }
+
+    /// The newest command format that may be proposed.
+    #[must_use]
+    pub fn cluster_version(&self) -> u32 {
+        self.cluster
+            .record(&())
+            .map_or(1, |cluster| cluster.version)
+    }
+
+    /// The cluster id since the last restore or recovery, if there was one.
+    #[must_use]
+    pub fn epoch_id(&self) -> Option<[u8; 16]> {
+        self.cluster.record(&())?.epoch_id
     }
 
     /// The wrapped data keys, oldest first.

@@ -13,9 +13,10 @@ use crate::codec::{
     OutcomeItem, Record as _, items_from_bytes, rule_from_number, state_from_number,
 };
 use crate::command::{
-    AttestOutcome, AuthorityOutcome, Command, CreateEntryOutcome, CreateJoinTokenOutcome,
-    DeleteBundleOutcome, Envelope, Outcome, PromoteOutcome, PruneBundleOutcome, RenewOutcome,
-    SetBundleOutcome, SetSettingOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+    AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, Command, CreateEntryOutcome,
+    CreateJoinTokenOutcome, DeleteBundleOutcome, Envelope, Outcome, PromoteOutcome,
+    PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome, SetBundleOutcome,
+    SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
 };
 use crate::record::AuthorityRecord;
 use crate::state::State;
@@ -70,6 +71,14 @@ impl State {
             Command::SetAgentVersion(_) => Outcome::SetAgentVersion(is_done),
             Command::DiscardJoinToken(_) => Outcome::DiscardJoinToken(is_done),
             Command::AddDataKey(_) => Outcome::AddDataKey(is_done),
+            Command::RemoveDataKey(_) => Outcome::RemoveDataKey(is_done),
+            Command::CreateInvite(_) => Outcome::CreateInvite(is_done),
+            Command::PruneInvites(_) => Outcome::PruneInvites(first?.number),
+            Command::AdmitMember(_)
+            | Command::AnnounceMember(_)
+            | Command::RemoveMember(_)
+            | Command::SetClusterVersion(_)
+            | Command::BeginEpoch(_) => on_member(command, first?)?,
             Command::CreateJoinToken(_) => Outcome::CreateJoinToken(self.revive_token(first?)?),
             Command::PruneJoinTokens(_) => Outcome::PruneJoinTokens(first?.number),
             Command::AppendAuthorities(_)
@@ -81,6 +90,11 @@ impl State {
             Command::PublishAuthority(_) => Outcome::PublishAuthority(authority(first?)?),
             Command::ActivateAuthority(_) => Outcome::ActivateAuthority(authority(first?)?),
             Command::RemoveAuthority(_) => Outcome::RemoveAuthority(authority(first?)?),
+            Command::ResealAuthority(_) => Outcome::ResealAuthority(match first?.code {
+                1 => ResealOutcome::Resealed,
+                2 => ResealOutcome::NotFound,
+                _ => ResealOutcome::UnknownDataKey,
+            }),
             Command::SetSetting(_) => Outcome::SetSetting(if is_done {
                 SetSettingOutcome::Set
             } else {
@@ -230,6 +244,44 @@ fn authority(item: &OutcomeItem) -> Option<AuthorityOutcome> {
         2 => AuthorityOutcome::NotFound,
         3 => AuthorityOutcome::WrongState(state_from_number(item.number)?),
         4 => AuthorityOutcome::SlotTaken,
+        5 => AuthorityOutcome::UnknownDataKey,
+        _ => return None,
+    })
+}
+
+fn on_member(command: &Command, item: &OutcomeItem) -> Option<Outcome> {
+    let number = item.number;
+    Some(match command {
+        Command::AdmitMember(_) => Outcome::AdmitMember(match item.code {
+            1 => AdmitOutcome::Admitted { member_id: number },
+            2 => AdmitOutcome::NoSuchInvite,
+            3 => AdmitOutcome::Expired,
+            4 => AdmitOutcome::AddressTaken { by: number },
+            5 => AdmitOutcome::FormatUnsupported {
+                cluster_version: u32::try_from(number).ok()?,
+            },
+            _ => return None,
+        }),
+        Command::AnnounceMember(_) => Outcome::AnnounceMember(match item.code {
+            1 => AnnounceOutcome::Stored,
+            2 => AnnounceOutcome::Unchanged,
+            3 => AnnounceOutcome::Removed,
+            4 => AnnounceOutcome::AddressTaken { by: number },
+            _ => return None,
+        }),
+        Command::RemoveMember(_) => Outcome::RemoveMember(match item.code {
+            1 => RemoveOutcome::Removed,
+            2 => RemoveOutcome::NotFound,
+            3 => RemoveOutcome::AlreadyRemoved,
+            _ => return None,
+        }),
+        Command::SetClusterVersion(_) => Outcome::SetClusterVersion(match item.code {
+            1 => SetVersionOutcome::Set,
+            2 => SetVersionOutcome::NotReady { by: number },
+            3 => SetVersionOutcome::Unchanged,
+            _ => return None,
+        }),
+        Command::BeginEpoch(_) => Outcome::BeginEpoch(()),
         _ => return None,
     })
 }

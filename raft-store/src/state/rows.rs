@@ -6,7 +6,7 @@
 
 use aws_lc_rs::digest;
 
-use crate::record::{JoinTokenHash, Sequence};
+use crate::record::{InviteId, JoinTokenHash, Sequence};
 
 /// The tables, by the first byte of their rows' keys; never renumbered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,10 @@ pub(crate) enum TableId {
     Setting = 7,
     DataKey = 8,
     Request = 9,
+    Member = 10,
+    Invite = 11,
+    /// What the cluster agreed on about itself: one row.
+    Cluster = 12,
 }
 
 impl TableId {
@@ -37,6 +41,9 @@ impl TableId {
             7 => Self::Setting,
             8 => Self::DataKey,
             9 => Self::Request,
+            10 => Self::Member,
+            11 => Self::Invite,
+            12 => Self::Cluster,
             _ => return None,
         })
     }
@@ -52,6 +59,9 @@ impl TableId {
             Self::Setting => 7,
             Self::DataKey => 8,
             Self::Request => 9,
+            Self::Member => 10,
+            Self::Invite => 11,
+            Self::Cluster => 12,
         }
     }
 
@@ -88,6 +98,37 @@ impl RowKey for u32 {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Some(Self::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+impl RowKey for u64 {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// Key of a table that has one row.
+impl RowKey for () {
+    fn to_bytes(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.is_empty().then_some(())
+    }
+}
+
+impl RowKey for InviteId {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_bytes(bytes.try_into().ok()?))
     }
 }
 

@@ -101,7 +101,7 @@ fn prepare(
     now: UnixTime,
 ) -> Option<Step> {
     let issuer_at_hand = match kind {
-        AuthorityKind::X509Root | AuthorityKind::Jwt => true,
+        AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer => true,
         AuthorityKind::X509Intermediate => root.is_some_and(|root| now <= root.not_after),
     };
     (issuer_at_hand && authorities.len() < MAX_AUTHORITIES).then_some(Step::Prepare)

@@ -102,7 +102,7 @@ impl AuthorityTask {
         if !self.store.status().is_some_and(|status| status.is_leader) {
             return loaded;
         }
-        for kind in AuthorityKind::ALL {
+        for kind in AuthorityKind::SPIFFE {
             // A kind needs a handful of steps even after a long standstill.
             for _ in 0..MAX_STEPS {
                 if !self.take_step(kind).await? {
@@ -125,7 +125,8 @@ impl AuthorityTask {
             AuthorityOutcome::Done(authority) => report(&step, &authority),
             AuthorityOutcome::NotFound
             | AuthorityOutcome::WrongState(_)
-            | AuthorityOutcome::SlotTaken => return Err(StepError::Overtaken),
+            | AuthorityOutcome::SlotTaken
+            | AuthorityOutcome::UnknownDataKey => return Err(StepError::Overtaken),
         }
         self.load_issuers()?;
         Ok(true)
@@ -188,7 +189,7 @@ impl AuthorityTask {
         let now = self.clock.now();
         let root = match kind {
             AuthorityKind::X509Intermediate => Some(self.unsealed_root()?),
-            AuthorityKind::X509Root | AuthorityKind::Jwt => None,
+            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer => None,
         };
         let making = tokio::task::spawn_blocking(move || match (kind, root) {
             (AuthorityKind::Jwt, _) => NewAuthority::jwt(&policy, now),
@@ -198,7 +199,7 @@ impl AuthorityTask {
         let new = making.await.map_err(StepError::Interrupted)??;
         let sealed_key = self
             .store
-            .seal(&record_name(kind, new.id()), new.key().pkcs8())?;
+            .seal(&RecordName::authority(kind, new.id()), new.key().pkcs8())?;
         Ok(new.into_record(sealed_key))
     }
 
@@ -265,7 +266,7 @@ impl AuthorityTask {
     }
 
     fn unsealed_key(&self, record: &AuthorityRecord) -> Result<PrivateKey, StepError> {
-        let name = record_name(record.kind, &record.id);
+        let name = RecordName::authority(record.kind, &record.id);
         let pkcs8 = self.store.unseal(&name, &record.sealed_key)?;
         PrivateKey::from_pkcs8(pkcs8.expose()).map_err(StepError::Key)
     }
@@ -312,16 +313,6 @@ fn active(state: &State, kind: AuthorityKind) -> Option<Arc<AuthorityRecord>> {
         .cloned()
 }
 
-/// The name that the key of an authority is sealed under.
-fn record_name(kind: AuthorityKind, id: &str) -> RecordName {
-    let kind = match kind {
-        AuthorityKind::X509Root => "x509-root",
-        AuthorityKind::X509Intermediate => "x509-intermediate",
-        AuthorityKind::Jwt => "jwt",
-    };
-    RecordName::new(&format!("authority/{kind}/{id}"))
-}
-
 /// Completes when an authority was changed. Cancel-safe: a change that was read is not acted on
 /// here, and the records are looked at again anyway.
 async fn authority_changed(store: &Store, changes: &mut Changes) {
@@ -349,6 +340,7 @@ fn report(step: &Step, authority: &AuthorityRecord) {
         AuthorityKind::X509Root => "X509 root CA",
         AuthorityKind::X509Intermediate => "X509 CA",
         AuthorityKind::Jwt => "JWT key",
+        AuthorityKind::Peer => "peer CA",
     };
     let done = match step {
         Step::Prepare => "prepared",

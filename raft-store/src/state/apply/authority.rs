@@ -5,6 +5,7 @@ use identity::trust_domain::TrustDomain;
 
 use crate::command::{
     ActivateAuthority, AuthorityOutcome, PrepareAuthority, PublishAuthority, RemoveAuthority,
+    ResealAuthority, ResealOutcome,
 };
 use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState};
 use crate::state::State;
@@ -19,6 +20,10 @@ impl State {
         let AuthorityRecord { kind, id, .. } = &command.authority;
         if self.authorities.is_one_coming(*kind) || self.authorities.find(*kind, id).is_some() {
             return AuthorityOutcome::SlotTaken;
+        }
+        let key_id = command.authority.sealed_key.key_id;
+        if self.data_keys.record(&key_id).is_none() {
+            return AuthorityOutcome::UnknownDataKey;
         }
         let authority = AuthorityRecord {
             state: AuthorityState::Prepared,
@@ -89,6 +94,26 @@ impl State {
         AuthorityOutcome::Done(authority)
     }
 
+    pub(super) fn reseal_authority(
+        &mut self,
+        command: &ResealAuthority,
+        journal: &mut Journal,
+    ) -> ResealOutcome {
+        let Some((sequence, authority)) = self.authorities.find(command.kind, &command.id) else {
+            return ResealOutcome::NotFound;
+        };
+        let key_id = command.sealed_key.key_id;
+        if self.data_keys.record(&key_id).is_none() {
+            return ResealOutcome::UnknownDataKey;
+        }
+        let authority = AuthorityRecord {
+            sealed_key: command.sealed_key.clone(),
+            ..AuthorityRecord::clone(authority)
+        };
+        self.authorities.put(sequence, authority, journal);
+        ResealOutcome::Resealed
+    }
+
     fn enter_bundle(
         &mut self,
         authority: &AuthorityRecord,
@@ -112,7 +137,10 @@ impl State {
                 };
                 self.append(trust_domain, &[], &[key], journal);
             }
-            (AuthorityKind::X509Root | AuthorityKind::X509Intermediate, _) => {}
+            (
+                AuthorityKind::X509Root | AuthorityKind::X509Intermediate | AuthorityKind::Peer,
+                _,
+            ) => {}
         }
     }
 

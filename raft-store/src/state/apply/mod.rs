@@ -4,14 +4,17 @@ mod agent;
 mod authority;
 mod bundle;
 mod entry;
+mod epoch;
 mod join_token;
+mod member;
+mod setting;
 
 use std::sync::Arc;
 
 use crate::change::Change;
 use crate::codec::outcome_to_bytes;
-use crate::command::{AddDataKey, Command, Envelope, Outcome, SetSetting, SetSettingOutcome};
-use crate::record::{Revision, Sequence, SettingRecord};
+use crate::command::{Command, Envelope, Outcome};
+use crate::record::{Revision, Sequence};
 use crate::state::journal::Journal;
 use crate::state::{RequestRecord, RowWrite, State, StateHash};
 
@@ -24,9 +27,9 @@ pub(crate) struct Applied {
 }
 
 impl State {
-    /// Applies a command. A request that was applied before answers what it answered then, and
-    /// changes nothing.
-    pub(crate) fn apply(&mut self, envelope: &Envelope) -> Applied {
+    /// Applies the command at `index` of the log. A request that was applied before answers what it
+    /// answered then, and changes nothing.
+    pub(crate) fn apply(&mut self, index: u64, envelope: &Envelope) -> Applied {
         if let Some(outcome) = self.replay(envelope) {
             return Applied {
                 outcome,
@@ -35,7 +38,7 @@ impl State {
             };
         }
         let mut journal = Journal::default();
-        let outcome = self.dispatch(&envelope.command, envelope.at, &mut journal);
+        let outcome = self.dispatch(index, envelope, &mut journal);
         if !journal.rows.is_empty() {
             self.revision = self.revision.next();
         }
@@ -59,13 +62,9 @@ impl State {
         }
     }
 
-    fn dispatch(
-        &mut self,
-        command: &Command,
-        at: identity::clock::UnixTime,
-        journal: &mut Journal,
-    ) -> Outcome {
-        match command {
+    fn dispatch(&mut self, index: u64, envelope: &Envelope, journal: &mut Journal) -> Outcome {
+        let at = envelope.at;
+        match &envelope.command {
             Command::CreateEntries(c) => Outcome::CreateEntries(self.create_entries(c, journal)),
             Command::UpdateEntries(c) => Outcome::UpdateEntries(self.update_entries(c, journal)),
             Command::DeleteEntries(c) => Outcome::DeleteEntries(self.delete_entries(c, journal)),
@@ -117,39 +116,32 @@ impl State {
             }
             Command::AddDataKey(c) => Outcome::AddDataKey(self.add_data_key(c, journal)),
             Command::SetSetting(c) => Outcome::SetSetting(self.set_setting(c, journal)),
+            Command::RemoveDataKey(c) => Outcome::RemoveDataKey(self.remove_data_key(*c, journal)),
+            Command::ResealAuthority(c) => {
+                Outcome::ResealAuthority(self.reseal_authority(c, journal))
+            }
+            Command::CreateInvite(c) => Outcome::CreateInvite(self.create_invite(c, journal)),
+            Command::PruneInvites(c) => Outcome::PruneInvites(self.prune_invites(c, journal)),
+            Command::AdmitMember(c) => {
+                Outcome::AdmitMember(self.admit_member(c, index, at, journal))
+            }
+            Command::AnnounceMember(c) => {
+                Outcome::AnnounceMember(self.announce_member(c, at, journal))
+            }
+            Command::RemoveMember(c) => Outcome::RemoveMember(self.remove_member(*c, journal)),
+            Command::SetClusterVersion(c) => {
+                Outcome::SetClusterVersion(self.set_cluster_version(c, journal))
+            }
+            Command::BeginEpoch(c) => {
+                self.begin_epoch(c, journal);
+                Outcome::BeginEpoch(())
+            }
         }
     }
 
     fn next_sequence(&mut self) -> Sequence {
         self.sequence = Sequence::new(self.sequence.as_u64() + 1);
         self.sequence
-    }
-
-    fn add_data_key(&mut self, command: &AddDataKey, journal: &mut Journal) -> bool {
-        if self.data_keys.record(&command.key.id).is_some() {
-            return false;
-        }
-        let key = Arc::new(command.key.clone());
-        self.data_keys.put(key.id, key, journal);
-        true
-    }
-
-    fn set_setting(&mut self, command: &SetSetting, journal: &mut Journal) -> SetSettingOutcome {
-        if command.only_if_absent
-            && let Some(present) = self.settings.record(&command.key)
-        {
-            return SetSettingOutcome::Present(present.value.clone());
-        }
-        let setting = SettingRecord {
-            key: command.key.clone(),
-            value: command.value.clone(),
-        };
-        self.settings
-            .put(command.key.clone(), Arc::new(setting), journal);
-        journal.change(crate::change::ChangeKind::Setting {
-            key: command.key.clone(),
-        });
-        SetSettingOutcome::Set
     }
 
     /// The counters and the hash, for the row that moves with every batch.

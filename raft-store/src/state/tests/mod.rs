@@ -29,6 +29,21 @@ fn authorities() {
     check("authorities.txt", include_str!("scripts/authorities.txt"));
 }
 
+#[test]
+fn members() {
+    check("members.txt", include_str!("scripts/members.txt"));
+}
+
+#[test]
+fn data_keys() {
+    check("data_keys.txt", include_str!("scripts/data_keys.txt"));
+}
+
+#[test]
+fn a_new_epoch() {
+    check("epoch.txt", include_str!("scripts/epoch.txt"));
+}
+
 fn setting(number: u64, at: i64) -> Envelope {
     Envelope {
         request_id: RequestId::from_bytes(u128::from(number).to_be_bytes()),
@@ -47,7 +62,7 @@ fn the_hash_is_that_of_the_rows_and_loading_them_makes_the_same_state() {
     let mut state = State::default();
     let mut rows = std::collections::BTreeMap::new();
     for number in 0..500 {
-        for row in state.apply(&setting(number, 0)).rows {
+        for row in state.apply(1, &setting(number, 0)).rows {
             match row.value {
                 Some(value) => rows.insert(row.key, value),
                 None => rows.remove(&row.key),
@@ -75,8 +90,8 @@ fn the_hash_is_that_of_the_rows_and_loading_them_makes_the_same_state() {
     let mut loaded = load(&rows).unwrap();
     assert_eq!(loaded.position(), state.position());
     // Both go on alike.
-    state.apply(&setting(500, 0));
-    loaded.apply(&setting(500, 0));
+    state.apply(1, &setting(500, 0));
+    loaded.apply(1, &setting(500, 0));
     assert_eq!(loaded.position(), state.position());
 
     rows.pop_last();
@@ -89,23 +104,23 @@ fn the_hash_is_that_of_the_rows_and_loading_them_makes_the_same_state() {
 #[test]
 fn a_request_is_remembered_for_ten_minutes_and_then_forgotten() {
     let mut state = State::default();
-    state.apply(&setting(1, 0));
-    state.apply(&setting(2, 600));
-    assert!(state.apply(&setting(1, 600)).rows.is_empty());
-    state.apply(&setting(3, 601));
-    assert!(!state.apply(&setting(1, 601)).rows.is_empty());
+    state.apply(1, &setting(1, 0));
+    state.apply(1, &setting(2, 600));
+    assert!(state.apply(1, &setting(1, 600)).rows.is_empty());
+    state.apply(1, &setting(3, 601));
+    assert!(!state.apply(1, &setting(1, 601)).rows.is_empty());
 }
 
 #[test]
 fn a_request_id_of_another_command_is_refused_and_changes_nothing() {
     let mut state = State::default();
-    state.apply(&setting(1, 0));
+    state.apply(1, &setting(1, 0));
     let before = state.position();
     let other = Envelope {
         command: DeleteEntries { ids: Vec::new() }.into(),
         ..setting(1, 0)
     };
-    let applied = state.apply(&other);
+    let applied = state.apply(1, &other);
     assert_eq!(applied.outcome, crate::command::Outcome::RequestReused);
     assert_eq!(state.position(), before);
 }

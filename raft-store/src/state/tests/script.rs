@@ -1,6 +1,7 @@
 //! The script language: one command a line, `----`, then the answer and the revision.
 //!
-//! Words are separated by spaces; `name=value` words are options. Time is `at=`, 1000 unless told.
+//! Words are separated by spaces; `name=value` words are options. Time is `at=`, 1000 unless told;
+//! the place in the log is `index=`, 0 unless told.
 //! `again` repeats the command before it with the same request id.
 
 use std::collections::BTreeMap;
@@ -15,7 +16,10 @@ use identity::trust_domain::TrustDomain;
 use rustls_pki_types::CertificateDer;
 
 use crate::command::*;
-use crate::record::{AuthorityKind, AuthorityRecord, AuthorityState, JoinTokenHash, Sealed};
+use crate::record::{
+    AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash,
+    MemberRecord, Sealed,
+};
 use crate::state::State;
 
 /// Runs a script and compares, or with `REWRITE=1`, records.
@@ -34,7 +38,7 @@ pub(super) fn check(name: &str, script: &str) {
 
 fn run(script: &str) -> String {
     let mut state = State::default();
-    let mut last: Option<Envelope> = None;
+    let mut last: Option<(u64, Envelope)> = None;
     let mut actual = String::new();
     let mut is_answer = false;
     for (number, line) in (0_u128..).zip(script.lines()) {
@@ -47,8 +51,8 @@ fn run(script: &str) -> String {
             "----" => {
                 is_answer = true;
                 actual.push_str("----\n");
-                let envelope = last.as_ref().expect("a command before its answer");
-                let applied = state.apply(envelope);
+                let (index, envelope) = last.as_ref().expect("a command before its answer");
+                let applied = state.apply(*index, envelope);
                 let revision = state.revision();
                 writeln!(actual, "{}, revision {revision}", brief(&applied.outcome)).unwrap();
             }
@@ -79,6 +83,29 @@ impl Line<'_> {
 
     fn number(&self, name: &str) -> Option<i64> {
         self.options.get(name).map(|value| value.parse().unwrap())
+    }
+
+    fn unsigned(&self, name: &str) -> Option<u64> {
+        self.options.get(name).map(|value| value.parse().unwrap())
+    }
+
+    /// A range of formats, `oldest-newest`.
+    fn formats(&self) -> std::ops::RangeInclusive<u32> {
+        let formats = self.options.get("formats").copied().unwrap_or("1-1");
+        let (oldest, newest) = formats.split_once('-').unwrap();
+        oldest.parse().unwrap()..=newest.parse().unwrap()
+    }
+
+    fn text(&self, name: &str) -> Box<str> {
+        self.options.get(name).copied().unwrap_or_default().into()
+    }
+
+    fn sealed(&self) -> Sealed {
+        Sealed {
+            key_id: self.options.get("key").map_or(1, |id| id.parse().unwrap()),
+            nonce: [0; 12],
+            ciphertext: vec![1],
+        }
     }
 
     fn time(&self, name: &str) -> UnixTime {
@@ -123,7 +150,7 @@ fn selectors(list: &[&str]) -> SelectorSet {
         .collect()
 }
 
-fn parse(text: &str, number: u128) -> Envelope {
+fn parse(text: &str, number: u128) -> (u64, Envelope) {
     let (options, words) = text
         .split(' ')
         .partition::<Vec<_>, _>(|word| word.contains('='));
@@ -132,11 +159,12 @@ fn parse(text: &str, number: u128) -> Envelope {
         words,
         options: options.collect(),
     };
-    Envelope {
+    let envelope = Envelope {
         request_id: RequestId::from_bytes(number.to_be_bytes()),
         at: UnixTime::from_secs(line.number("at").unwrap_or(1000)),
         command: command(&line),
-    }
+    };
+    (line.unsigned("index").unwrap_or(0), envelope)
 }
 
 fn command(line: &Line<'_>) -> Command {
@@ -279,6 +307,83 @@ fn bundle_command(line: &Line<'_>) -> Command {
             expired_before: line.time("before"),
         }
         .into(),
+        _ => member_command(line),
+    }
+}
+
+fn member_command(line: &Line<'_>) -> Command {
+    let number = || line.word(1).parse().unwrap();
+    let invite = || {
+        let mut bytes = [0; 16];
+        bytes[..line.word(1).len()].copy_from_slice(line.word(1).as_bytes());
+        InviteId::from_bytes(bytes)
+    };
+    match line.word(0) {
+        "invite" => CreateInvite {
+            invite: InviteRecord {
+                id: invite(),
+                verifier: line.sealed(),
+                expires_at: line.time("expires"),
+            },
+        }
+        .into(),
+        "prune-invites" => PruneInvites {
+            expired_before: line.time("before"),
+            limit: 10,
+        }
+        .into(),
+        "admit" => AdmitMember {
+            invite: invite(),
+            peer_address: line.text("peer"),
+            api_address: line.text("api"),
+            program_version: "1.0".into(),
+            formats: line.formats(),
+        }
+        .into(),
+        "announce" => AnnounceMember {
+            id: number(),
+            peer_address: line.text("peer"),
+            api_address: line.text("api"),
+            program_version: "1.0".into(),
+            formats: line.formats(),
+        }
+        .into(),
+        "remove-member" => RemoveMember { id: number() }.into(),
+        "cluster-version" => SetClusterVersion {
+            version: line.word(1).parse().unwrap(),
+            voters: line
+                .list("voters")
+                .iter()
+                .map(|id| id.parse().unwrap())
+                .collect(),
+        }
+        .into(),
+        "epoch" => BeginEpoch {
+            epoch_id: [line.word(1).as_bytes()[0]; 16],
+            revision_jump: 1000,
+            sequence_jump: 500,
+            survivor: MemberRecord {
+                id: line.unsigned("survivor").unwrap(),
+                peer_address: line.text("peer"),
+                api_address: line.text("api"),
+                program_version: "1.0".into(),
+                formats: line.formats(),
+                admitted_at: line.time("at"),
+                is_removed: false,
+            },
+        }
+        .into(),
+        "data-key" => AddDataKey {
+            key: DataKey {
+                id: line.word(1).parse().unwrap(),
+                wrapped: vec![1],
+            },
+        }
+        .into(),
+        "remove-data-key" => RemoveDataKey {
+            id: line.word(1).parse().unwrap(),
+        }
+        .into(),
         _ => authority_command(line),
     }
 }
@@ -296,6 +401,7 @@ fn authority_command(line: &Line<'_>) -> Command {
         "root" => AuthorityKind::X509Root,
         "intermediate" => AuthorityKind::X509Intermediate,
         "jwt" => AuthorityKind::Jwt,
+        "peer" => AuthorityKind::Peer,
         other => panic!("{other}"),
     };
     let id: Box<str> = line.word(2).into();
@@ -312,11 +418,7 @@ fn authority_command(line: &Line<'_>) -> Command {
                 id,
                 issued_at: UnixTime::from_secs(1000),
                 not_after: UnixTime::from_secs(9000),
-                sealed_key: Sealed {
-                    key_id: 1,
-                    nonce: [0; 12],
-                    ciphertext: vec![1],
-                },
+                sealed_key: line.sealed(),
             },
         }
         .into(),
@@ -327,6 +429,12 @@ fn authority_command(line: &Line<'_>) -> Command {
         }
         .into(),
         "activate" => ActivateAuthority { kind, id }.into(),
+        "reseal" => ResealAuthority {
+            kind,
+            id,
+            sealed_key: line.sealed(),
+        }
+        .into(),
         "remove" => RemoveAuthority {
             kind,
             id,

@@ -33,7 +33,10 @@ fn authorities(store: &Store) -> Vec<(AuthorityKind, String, AuthorityState)> {
                 .authorities(kind)
                 .map(move |one| (kind, one.id.to_string(), one.state))
         };
-        AuthorityKind::ALL.into_iter().flat_map(of_kind).collect()
+        AuthorityKind::SPIFFE
+            .into_iter()
+            .flat_map(of_kind)
+            .collect()
     })
 }
 
@@ -116,7 +119,7 @@ async fn live(
         issued.verify(&bundle, world.clock.now());
         assert!(bundle.x509_authorities.len() <= 3 && bundle.jwt_authorities.len() <= 3);
         let all = authorities(&world.store);
-        for (seen, kind) in seen.iter_mut().zip(AuthorityKind::ALL) {
+        for (seen, kind) in seen.iter_mut().zip(AuthorityKind::SPIFFE) {
             let of_kind: Vec<_> = all.iter().filter(|(other, ..)| *other == kind).collect();
             assert!(of_kind.len() <= 3, "{of_kind:?}");
             let active = of_kind
@@ -140,7 +143,7 @@ async fn first_start_makes_one_authority_of_each_kind() {
     let kinds: Vec<_> = all.iter().map(|(kind, _, state)| (*kind, *state)).collect();
     assert_eq!(
         kinds,
-        AuthorityKind::ALL.map(|kind| (kind, AuthorityState::Active))
+        AuthorityKind::SPIFFE.map(|kind| (kind, AuthorityState::Active))
     );
     let bundle = bundle(&world.store);
     assert_eq!(
@@ -178,7 +181,7 @@ async fn a_crash_between_any_two_steps_is_resumed_without_a_further_key() {
     // Every step is done by a process that dies after it.
     'next: loop {
         let (ca, task) = open(&world, policy());
-        for kind in AuthorityKind::ALL {
+        for kind in AuthorityKind::SPIFFE {
             let had_issuer = ca.can_sign();
             if task.take_step(kind).await.unwrap() {
                 assert!(!had_issuer, "a step was left over although all can sign");

@@ -1,9 +1,14 @@
 //! The records of the replicated state that the identity vocabulary does not know.
 
+mod member;
+
 use identity::clock::UnixTime;
 use identity::selector::SelectorSet;
 use identity::spiffe_id::SpiffeId;
 use rustls_pki_types::CertificateDer;
+
+pub(crate) use self::member::ClusterRecord;
+pub use self::member::{InviteId, InviteRecord, MemberRecord};
 
 /// Store version: how many commands changed something. Never goes back.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -98,11 +103,21 @@ pub enum AuthorityKind {
     X509Intermediate,
     /// JWT, in the bundle, signs JWT-SVIDs.
     Jwt,
+    /// X.509, in no bundle, signs the certificates that members show each other.
+    Peer,
 }
 
 impl AuthorityKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::X509Root, Self::X509Intermediate, Self::Jwt];
+    pub const ALL: [Self; 4] = [
+        Self::X509Root,
+        Self::X509Intermediate,
+        Self::Jwt,
+        Self::Peer,
+    ];
+
+    /// The kinds that workloads and agents see the signatures of.
+    pub const SPIFFE: [Self; 3] = [Self::X509Root, Self::X509Intermediate, Self::Jwt];
 }
 
 /// Step of an authority's life.
