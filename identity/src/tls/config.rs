@@ -13,7 +13,9 @@ use rustls_pki_types::UnixTime as PathTime;
 
 use crate::clock::Clock;
 use crate::spiffe_id::SpiffeId;
-use crate::tls::verifier::{ClientPolicy, ClientVerifier, ServerVerifier, SvidResolver};
+use crate::tls::verifier::{
+    ClientCertificate, ClientPolicy, ClientVerifier, ServerVerifier, SvidResolver,
+};
 use crate::tls::{SharedTlsMaterial, TlsError, provider};
 
 /// Everything on these connections is gRPC.
@@ -32,6 +34,7 @@ pub fn server_config(
     let verifier = ClientVerifier {
         material: material.clone(),
         policy,
+        certificate: ClientCertificate::Optional,
         signatures: signatures(),
     };
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
@@ -94,13 +97,13 @@ fn unresumed(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientCo
     Ok(config)
 }
 
-fn signatures() -> WebPkiSupportedAlgorithms {
+pub(super) fn signatures() -> WebPkiSupportedAlgorithms {
     provider().signature_verification_algorithms
 }
 
 /// Lets rustls ask the [`Clock`].
 #[derive(Debug)]
-struct ClockTime(Arc<dyn Clock>);
+pub(super) struct ClockTime(pub(super) Arc<dyn Clock>);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<PathTime> {

@@ -6,7 +6,9 @@
 
 mod config;
 mod material;
+mod member;
 mod peer;
+mod pin;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -17,7 +19,12 @@ use rustls::crypto::CryptoProvider;
 
 pub use config::{client_config, insecure_bootstrap_client_config, server_config};
 pub use material::{SharedTlsMaterial, TlsMaterial};
+pub use member::{
+    ALPN_JOIN, ALPN_PEER, join_client_config, join_server_config, peer_client_config,
+    peer_server_config,
+};
 pub use peer::{PeerError, PeerIdentity, peer_identity, verify_svid_chain};
+pub use pin::AuthorityPin;
 pub use verifier::ClientPolicy;
 
 /// Why a TLS configuration could not be made.

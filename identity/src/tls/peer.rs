@@ -129,6 +129,9 @@ pub enum PeerError {
     /// The chain does not lead to a root, or is not valid now.
     #[error("chain does not verify: {0}")]
     Path(webpki::Error),
+    /// The peer shows no authority with the pinned key.
+    #[error("no authority with the pinned key: another cluster, or its authority was replaced")]
+    NotPinned,
     /// A certificate in the chain signed another without the right to.
     #[error("issuer lacks the CA flag or keyCertSign key usage")]
     Issuer,

@@ -16,9 +16,11 @@ use crate::secret::{KeyType, PrivateKey};
 use crate::spiffe_id::SpiffeId;
 use crate::testing::TestAuthority;
 use crate::tls::{
-    ClientPolicy, PeerError, SharedTlsMaterial, TlsMaterial, client_config,
-    insecure_bootstrap_client_config, peer_identity, server_config, verify_svid_chain,
+    ALPN_JOIN, ALPN_PEER, AuthorityPin, ClientPolicy, PeerError, SharedTlsMaterial, TlsMaterial,
+    client_config, insecure_bootstrap_client_config, join_client_config, join_server_config,
+    peer_client_config, peer_identity, peer_server_config, server_config, verify_svid_chain,
 };
+use crate::x509::CertificateInfo;
 use crate::x509_svid::X509Svid;
 
 const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -450,4 +452,126 @@ fn damaged_and_overlong_chains_are_refused() {
     assert!(matches!(error, PeerError::TooManyCertificates));
     let error = verify_svid_chain(&[], &material, NOW).unwrap_err();
     assert!(matches!(error, PeerError::NoCertificate));
+}
+
+/// The configurations of two members of the setup's cluster.
+fn member_configs(setup: &Setup) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let expected = SpiffeId::server(setup.authority.trust_domain());
+    let client = peer_client_config(setup.client.clone(), expected, setup.clock()).unwrap();
+    let own = setup.authority.trust_domain().clone();
+    let server = peer_server_config(setup.server.clone(), own, setup.clock()).unwrap();
+    (Arc::new(client), Arc::new(server))
+}
+
+#[test]
+fn members_speak_tls_1_3_under_a_protocol_of_their_own() {
+    let setup = Setup::new();
+    let (client, server) = member_configs(&setup);
+    let connected = connect(&client, &server).unwrap();
+    assert_eq!(connected.server.alpn_protocol(), Some(ALPN_PEER));
+    let version = connected.server.protocol_version();
+    assert_eq!(version, Some(rustls::ProtocolVersion::TLSv1_3));
+    let id = peer_identity(connected.server.peer_certificates().unwrap()).unwrap();
+    assert_eq!(id.spiffe_id.as_str(), "spiffe://td/spire/agent/x");
+}
+
+#[test]
+fn who_is_no_member_is_refused_at_the_peer_door() {
+    let mut setup = Setup::new();
+    let (client, server) = member_configs(&setup);
+    // An agent with an SVID of the trust domain that the servers sign for.
+    let other = TestAuthority::at("example.org", NOW);
+    let svid = other.x509_svid("/spire/agent/x");
+    setup.client.replace(material(
+        Some(svid),
+        &[&other.bundle(), &setup.authority.bundle()],
+    ));
+    assert_eq!(
+        refusal(connect(&client, &server)),
+        "unexpected trust domain of spiffe://example.org/spire/agent/x"
+    );
+    // A member of another cluster, even one of the same name.
+    let other = TestAuthority::at("td", NOW);
+    let svid = other.x509_svid("/spire/agent/x");
+    let bundle = setup.authority.bundle();
+    setup.client.replace(material(Some(svid), &[&bundle]));
+    assert!(connect(&client, &server).is_err());
+    // Nobody.
+    setup.client.replace(material(None, &[&bundle]));
+    assert_eq!(
+        connect(&client, &server).map(drop).unwrap_err(),
+        Error::NoCertificatesPresented
+    );
+    // The protocol of the API.
+    setup.client = setup.server.clone();
+    assert_eq!(
+        connect(&setup.client_config(), &server)
+            .map(drop)
+            .unwrap_err(),
+        Error::NoApplicationProtocol
+    );
+}
+
+#[test]
+fn joiner_believes_the_pinned_authority_only() {
+    let setup = Setup::new();
+    let server = join_server_config(setup.server.clone(), setup.clock()).unwrap();
+    let server = Arc::new(server);
+    let shown = setup.server.load();
+    let authority = CertificateInfo::parse(&shown.svid().unwrap().chain()[1]).unwrap();
+    let joiner = |pin| Arc::new(join_client_config(pin, setup.clock()).unwrap());
+    let own = setup.authority.trust_domain();
+
+    let pin = AuthorityPin::new(own.clone(), &authority.public_key_der);
+    let connected = connect(&joiner(pin), &server).unwrap();
+    assert_eq!(connected.server.alpn_protocol(), Some(ALPN_JOIN));
+    assert_eq!(connected.server.peer_certificates(), None);
+    let exporter = |label: &[u8], connected: &Connected| {
+        let client = connected
+            .client
+            .export_keying_material([0; 32], label, None);
+        let server = connected
+            .server
+            .export_keying_material([0; 32], label, None);
+        (client.unwrap(), server.unwrap())
+    };
+    let (client_value, server_value) = exporter(b"EXPORTER-test", &connected);
+    assert_eq!(client_value, server_value);
+
+    let pin = AuthorityPin::new(own.clone(), b"another key");
+    assert_eq!(
+        refusal(connect(&joiner(pin), &server)),
+        PeerError::NotPinned.to_string()
+    );
+    let other = TestAuthority::at("other", NOW).trust_domain().clone();
+    let pin = AuthorityPin::new(other, &authority.public_key_der);
+    assert_eq!(
+        refusal(connect(&joiner(pin), &server)),
+        "no X.509 bundle for trust domain \"td\""
+    );
+}
+
+#[test]
+fn leaf_that_the_pinned_authority_did_not_sign_is_refused() {
+    let setup = Setup::new();
+    let shown = setup.server.load();
+    let authority = shown.svid().unwrap().chain()[1].clone();
+    let pinned = CertificateInfo::parse(&authority).unwrap();
+    // Somebody who has seen the certificate of the authority, but not its key.
+    let impostor = TestAuthority::at("td", NOW).x509_svid("/spire/server");
+    let chain = vec![impostor.chain()[0].clone(), authority];
+    let impostor = X509Svid::new(chain, impostor.key().clone()).unwrap();
+    setup.server.replace(material(Some(impostor), &[]));
+    let server = join_server_config(setup.server.clone(), setup.clock()).unwrap();
+    let pin = AuthorityPin::new(
+        setup.authority.trust_domain().clone(),
+        &pinned.public_key_der,
+    );
+    let client = join_client_config(pin, setup.clock()).unwrap();
+    assert_eq!(
+        connect(&Arc::new(client), &Arc::new(server))
+            .map(drop)
+            .unwrap_err(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer)
+    );
 }

@@ -22,7 +22,7 @@ use crate::tls::peer::verify_chain;
 use crate::tls::{PeerError, PeerIdentity, SharedTlsMaterial, peer_identity};
 use crate::trust_domain::TrustDomain;
 
-/// Whose certificates a server accepts; showing none is always allowed.
+/// Whose certificates a server accepts.
 #[derive(Clone, Debug)]
 pub struct ClientPolicy {
     /// Everybody in this trust domain is accepted.
@@ -65,18 +65,27 @@ impl ResolvesClientCert for SvidResolver {
     }
 }
 
+/// Whether a client may come without a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ClientCertificate {
+    /// It may: agents attest themselves without one.
+    Optional,
+    /// It may not.
+    Required,
+}
+
 /// Believes clients by a [`ClientPolicy`].
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) material: SharedTlsMaterial,
     pub(super) policy: ClientPolicy,
+    pub(super) certificate: ClientCertificate,
     pub(super) signatures: WebPkiSupportedAlgorithms,
 }
 
 impl ClientCertVerifier for ClientVerifier {
-    /// Agents attest themselves without one.
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.certificate == ClientCertificate::Required
     }
 
     /// Empty, so that clients show what they have, whoever issued it.
@@ -201,7 +210,7 @@ impl ServerCertVerifier for ServerVerifier {
 }
 
 /// Chooses rustls' error, and with it the alert that the peer sees.
-fn tls_error(error: PeerError) -> Error {
+pub(super) fn tls_error(error: PeerError) -> Error {
     let kind = match error {
         PeerError::Path(webpki::Error::CertExpired { .. }) => CertificateError::Expired,
         PeerError::Path(webpki::Error::CertNotValidYet { .. }) => CertificateError::NotValidYet,
@@ -215,6 +224,6 @@ fn tls_error(error: PeerError) -> Error {
     Error::InvalidCertificate(kind)
 }
 
-fn domain_time(time: PathTime) -> UnixTime {
+pub(super) fn domain_time(time: PathTime) -> UnixTime {
     UnixTime::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
