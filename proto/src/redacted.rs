@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::conclave::cluster;
 use crate::spire::api;
 use crate::{spiffe, workload};
 
@@ -26,6 +27,8 @@ redact!(
     "ValidateJwtsvidRequest",
     [audience]
 );
+redact!(cluster::v1::Invite, "Invite", [addresses]);
+redact!(cluster::v1::PeerIdentity, "PeerIdentity", [member_id]);
 redact!(spiffe::broker::Jwtsvid, "Jwtsvid", [spiffe_id, hint]);
 redact!(spiffe::broker::X509svid, "X509svid", [spiffe_id, hint]);
 redact!(
