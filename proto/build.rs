@@ -17,11 +17,12 @@ const UNNAMED_PACKAGE_MODULE: &str = "workload";
 
 /// Messages that hold a private key or a bearer token. `src/redacted.rs` gives them a `Debug` that
 /// shows neither, so that no log line or panic text ever can.
-const SECRET_BEARERS: [&str; 13] = [
+const SECRET_BEARERS: [&str; 14] = [
     ".JWTSVID",
     ".WITSVID",
     ".ValidateJWTSVIDRequest",
     ".X509SVID",
+    ".conclave.cluster.v1.CreateInviteResponse",
     ".conclave.cluster.v1.Invite",
     ".conclave.cluster.v1.PeerIdentity",
     ".spiffe.broker.JWTSVID",

@@ -32,6 +32,11 @@ redact!(cluster::v1::PeerIdentity, "PeerIdentity", [member_id]);
 redact!(spiffe::broker::Jwtsvid, "Jwtsvid", [spiffe_id, hint]);
 redact!(spiffe::broker::X509svid, "X509svid", [spiffe_id, hint]);
 redact!(
+    cluster::v1::CreateInviteResponse,
+    "CreateInviteResponse",
+    [expires_at]
+);
+redact!(
     api::agent::delegatedidentity::v1::X509svidWithKey,
     "X509svidWithKey",
     [x509_svid]

@@ -80,6 +80,8 @@ pub enum Api {
     Agent,
     /// `spire.api.server.bundle.v1.Bundle`
     Bundle,
+    /// `conclave.cluster.v1.Cluster`
+    Cluster,
     /// `spire.api.server.debug.v1.Debug`
     Debug,
     /// `spire.api.server.entry.v1.Entry`
@@ -106,7 +108,7 @@ impl Api {
             | Self::LocalAuthority
             | Self::Svid
             | Self::TrustDomain => true,
-            Self::Debug | Self::Health | Self::Logger => false,
+            Self::Cluster | Self::Debug | Self::Health | Self::Logger => false,
         }
     }
 }
@@ -123,6 +125,13 @@ const fn rule(method: &'static str, api: Api, callers: Callers, limit: LimitClas
 /// Sorted by method.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
+    rule("/conclave.cluster.v1.Cluster/Backup", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/CreateInvite", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/Leave", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/RemoveMember", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/RotateSeal", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/Status", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.cluster.v1.Cluster/Transfer", Api::Cluster, Callers::Local, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/Check", Api::Health, Callers::Local, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/List", Api::Health, Callers::Local, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/Watch", Api::Health, Callers::Local, LimitClass::Unlimited),
@@ -214,10 +223,12 @@ mod tests {
         let mut described = BTreeSet::new();
         for file in &descriptors.file {
             let package = file.package();
-            if !package.starts_with("spire.api.server.") && package != "grpc.health.v1" {
-                continue;
-            }
+            let is_spires = package.starts_with("spire.api.server.") || package == "grpc.health.v1";
+            let is_ours = |service: &str| OWN_SERVICES.contains(&(package, service));
             for service in &file.service {
+                if !is_spires && !is_ours(service.name()) {
+                    continue;
+                }
                 for method in &service.method {
                     described.insert(format!("/{package}.{}/{}", service.name(), method.name()));
                 }
@@ -227,6 +238,22 @@ mod tests {
         assert_eq!(described, ruled);
     }
 
+    /// Services of ours that the endpoints serve; the others belong to the peer listener.
+    const OWN_SERVICES: [(&str, &str); 1] = [("conclave.cluster.v1", "Cluster")];
+
+    #[test]
+    fn a_cluster_is_seen_and_changed_by_local_callers_only() {
+        let cluster: Vec<_> = RULES
+            .iter()
+            .filter(|rule| rule.api == Api::Cluster)
+            .collect();
+        assert_eq!(cluster.len(), 7);
+        for rule in cluster {
+            assert_eq!(rule.callers, Callers::Local, "{}", rule.method);
+            assert!(!rule.api.is_on_tcp());
+        }
+    }
+
     #[test]
     fn rules_are_those_of_spire() {
         let recorded: Vec<String> = include_str!("../../tests/data/authz.tsv")
@@ -234,7 +261,10 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .map(str::to_owned)
             .collect();
-        let mut ruled: Vec<String> = RULES.iter().map(row).collect();
+        let spires = RULES
+            .iter()
+            .filter(|rule| !rule.method.starts_with("/conclave."));
+        let mut ruled: Vec<String> = spires.map(row).collect();
         ruled.sort();
         assert_eq!(ruled, recorded);
     }

@@ -108,7 +108,8 @@ impl Router {
                 let mut bundle = bundle.max_decoding_message_size(STRANGERS_MESSAGE_MAX_BYTES);
                 bundle.call(request).await
             }
-            Api::Debug
+            Api::Cluster
+            | Api::Debug
             | Api::Entry
             | Api::Health
             | Api::LocalAuthority
@@ -131,7 +132,7 @@ impl Router {
             Api::Health => self.services.health.clone().call(request).await,
             Api::Agent => self.services.agent.clone().call(request).await,
             Api::Svid => self.services.svid.clone().call(request).await,
-            Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
+            Api::Cluster | Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
         };
