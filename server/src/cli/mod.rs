@@ -1,11 +1,12 @@
 //! The operator's command line: its table of commands.
 //!
 //! The commands are clients of the server's Unix socket and speak the wire types; they hold no rule that the server
-//! does not enforce. Command words, flags, outputs and exit codes are SPIRE's, `dev` is ours.
+//! does not enforce. Command words, flags, outputs and exit codes are SPIRE's, `cluster` and `dev` are ours.
 
 mod agent;
 mod api;
 mod bundle;
+mod cluster;
 mod dev;
 mod entry;
 mod healthcheck;
@@ -27,6 +28,7 @@ pub fn program(name: String) -> Program {
     commands.extend(entry::commands());
     commands.extend(agent::commands());
     commands.extend(bundle::commands());
+    commands.extend(cluster::commands());
     commands.extend([
         dev::command(),
         healthcheck::command(),
@@ -70,6 +72,13 @@ mod tests {
                 "bundle list",
                 "bundle set",
                 "bundle show",
+                "cluster invite",
+                "cluster leave",
+                "cluster members",
+                "cluster remove",
+                "cluster rotate-seal",
+                "cluster status",
+                "cluster transfer",
                 "dev",
                 "entry count",
                 "entry create",
