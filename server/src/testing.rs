@@ -82,6 +82,7 @@ pub(crate) fn policy() -> Policy {
         x509_svid_ttl: HOUR,
         jwt_svid_ttl: HOUR / 12,
         agent_ttl: HOUR,
+        peer_trust_domain: None,
     }
 }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use identity::{
     clock::UnixTime,
-    secret::{KeyError, PrivateKey},
+    secret::{KeyError, KeyType, PrivateKey},
+    trust_domain::TrustDomain,
     x509::subject_key_id,
 };
 use raft_store::{AuthorityKind, AuthorityRecord, AuthorityState, Sealed};
 use rustls_pki_types::CertificateDer;
 
 use crate::ca::{
-    policy::Policy,
+    name::DistinguishedName,
+    policy::{PEER_AUTHORITY_TTL, Policy},
     signer::{self, AuthorityRequest, IssuedAuthority, SignError, X509Issuer},
 };
 
@@ -74,6 +76,19 @@ impl NewAuthority {
             issued_at: now,
             not_after: now.saturating_add(policy.ca_ttl),
         })
+    }
+
+    /// Makes an authority for the members of a cluster, all of them in `trust_domain`.
+    pub(super) fn peer(trust_domain: &TrustDomain, now: UnixTime) -> Result<Self, MakeError> {
+        let key = PrivateKey::generate(KeyType::EcP256)?;
+        let request = AuthorityRequest {
+            public_key_der: key.public_key_der(),
+            subject: DistinguishedName::new(&[], &["Conclave".to_owned()], "peer authority"),
+            trust_domain,
+            ttl: PEER_AUTHORITY_TTL,
+        };
+        let issued = signer::sign_root(&key, &request, now)?;
+        Self::x509(AuthorityKind::Peer, key, issued, None, now)
     }
 
     /// Its id: the subject key id in lower-case hex, or the JWT key id.

@@ -73,12 +73,31 @@ pub(super) fn next_step(
 
 /// When the successor of `authority` has to exist.
 pub(super) fn prepare_at(authority: &AuthorityRecord) -> UnixTime {
-    lifetime::prepare_at(authority.issued_at, authority.not_after)
+    match authority.kind {
+        AuthorityKind::Peer => part_before_end(authority, 5),
+        AuthorityKind::X509Root | AuthorityKind::X509Intermediate | AuthorityKind::Jwt => {
+            lifetime::prepare_at(authority.issued_at, authority.not_after)
+        }
+    }
 }
 
 /// When the successor of `authority` has to take over.
 pub(super) fn activate_at(authority: &AuthorityRecord) -> UnixTime {
-    lifetime::activate_at(authority.issued_at, authority.not_after)
+    match authority.kind {
+        AuthorityKind::Peer => part_before_end(authority, 6),
+        AuthorityKind::X509Root | AuthorityKind::X509Intermediate | AuthorityKind::Jwt => {
+            lifetime::activate_at(authority.issued_at, authority.not_after)
+        }
+    }
+}
+
+/// When one of `parts` parts of the life of `authority` is left. The authority of members is
+/// replaced months before its end, so that a member that was switched off for long still finds
+/// itself trusted.
+fn part_before_end(authority: &AuthorityRecord, parts: u32) -> UnixTime {
+    let not_after = authority.not_after;
+    let lifetime = not_after.saturating_duration_since(authority.issued_at);
+    not_after.saturating_sub(lifetime / parts)
 }
 
 /// When `authority` leaves: a little after its end, for verifiers whose clocks are late, but so

@@ -32,6 +32,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::ca::{
     activation::Activation,
+    policy::PEER_CERTIFICATE_TTL,
     signer::{JwtRequest, LeafRequest, Signer},
 };
 pub use crate::ca::{
@@ -176,6 +177,42 @@ impl Ca {
             ttl,
             self.0.clock.now(),
         )
+    }
+
+    /// Signs the certificate of a member of the cluster; its chain ends with the authority itself.
+    ///
+    /// # Errors
+    /// As [`Self::sign_x509_svid`].
+    pub fn sign_peer_certificate(
+        &self,
+        member: &SpiffeId,
+        public_key_der: &[u8],
+    ) -> Result<IssuedX509, SignError> {
+        let request = LeafRequest {
+            spiffe_id: member,
+            public_key_der,
+            dns_names: &[],
+            subject: &DistinguishedName::new(&[], &["Conclave".to_owned()], ""),
+            ttl: PEER_CERTIFICATE_TTL,
+        };
+        self.0.signer.sign_peer(&request, self.0.clock.now())
+    }
+
+    /// The certificate of the authority that signs members' certificates now.
+    pub fn active_peer_authority(&self) -> Option<CertificateDer<'static>> {
+        let issuers = self.0.signer.issuers();
+        Some(issuers.peer.as_ref()?.certificate().clone())
+    }
+
+    /// Waits until this member could sign a member's certificate. Cancel-safe.
+    pub async fn peers_ready(&self) {
+        let is_there = || self.active_peer_authority().is_some();
+        self.0.activation.wait_until(is_there).await;
+    }
+
+    /// Sees every change of the authorities that sign, from now on.
+    pub(crate) fn activations(&self) -> tokio::sync::watch::Receiver<()> {
+        self.0.activation.subscribe()
     }
 
     /// Whether one signature on a certificate takes about a millisecond or more.

@@ -31,6 +31,9 @@ pub struct Policy {
     pub jwt_svid_ttl: Duration,
     /// Lifetime of agents' X.509-SVIDs.
     pub agent_ttl: Duration,
+    /// The trust domain of the cluster's members; `None` if there is no cluster, and so no
+    /// authority for members.
+    pub peer_trust_domain: Option<TrustDomain>,
 }
 
 impl Policy {
@@ -53,6 +56,16 @@ impl Policy {
             x509_svid_ttl: config.default_x509_svid_ttl,
             jwt_svid_ttl: config.default_jwt_svid_ttl,
             agent_ttl: config.agent_ttl,
+            peer_trust_domain: None,
+        }
+    }
+
+    /// The same for a member of the cluster whose members are in `trust_domain`.
+    #[must_use]
+    pub fn with_peers(self, trust_domain: TrustDomain) -> Self {
+        Self {
+            peer_trust_domain: Some(trust_domain),
+            ..self
         }
     }
 
@@ -64,5 +77,12 @@ impl Policy {
         self.ca_ttl.saturating_mul(10).max(ROOT_TTL_MIN)
     }
 }
+
+/// Lifetime of an authority that signs members' certificates. A member that was away for longer
+/// than an authority and its successor has to join anew.
+pub(super) const PEER_AUTHORITY_TTL: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+
+/// Lifetime of a member's certificate.
+pub(super) const PEER_CERTIFICATE_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const ROOT_TTL_MIN: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -102,7 +102,7 @@ impl AuthorityTask {
         if !self.store.status().is_some_and(|status| status.is_leader) {
             return loaded;
         }
-        for kind in AuthorityKind::SPIFFE {
+        for kind in AuthorityKind::ALL {
             // A kind needs a handful of steps even after a long standstill.
             for _ in 0..MAX_STEPS {
                 if !self.take_step(kind).await? {
@@ -115,7 +115,7 @@ impl AuthorityTask {
 
     /// Does the next step of one kind; says whether there was one.
     pub(super) async fn take_step(&self, kind: AuthorityKind) -> Result<bool, StepError> {
-        if kind == AuthorityKind::Jwt && !self.policy.jwt_enabled {
+        if !self.is_wanted(kind) {
             return Ok(false);
         }
         let Some(step) = self.next_step(kind) else {
@@ -130,6 +130,14 @@ impl AuthorityTask {
         }
         self.load_issuers()?;
         Ok(true)
+    }
+
+    fn is_wanted(&self, kind: AuthorityKind) -> bool {
+        match kind {
+            AuthorityKind::X509Root | AuthorityKind::X509Intermediate => true,
+            AuthorityKind::Jwt => self.policy.jwt_enabled,
+            AuthorityKind::Peer => self.policy.peer_trust_domain.is_some(),
+        }
     }
 
     fn next_step(&self, kind: AuthorityKind) -> Option<Step> {
@@ -191,11 +199,13 @@ impl AuthorityTask {
             AuthorityKind::X509Intermediate => Some(self.unsealed_root()?),
             AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer => None,
         };
-        let making = tokio::task::spawn_blocking(move || match (kind, root) {
-            (AuthorityKind::Jwt, _) => NewAuthority::jwt(&policy, now),
-            (_, Some(root)) => NewAuthority::intermediate(&policy, root, now),
-            (_, None) => NewAuthority::root(&policy, now),
-        });
+        let making =
+            tokio::task::spawn_blocking(move || match (kind, root, &policy.peer_trust_domain) {
+                (AuthorityKind::Jwt, ..) => NewAuthority::jwt(&policy, now),
+                (AuthorityKind::Peer, _, Some(domain)) => NewAuthority::peer(domain, now),
+                (_, Some(root), _) => NewAuthority::intermediate(&policy, root, now),
+                (_, None, _) => NewAuthority::root(&policy, now),
+            });
         let new = making.await.map_err(StepError::Interrupted)??;
         let sealed_key = self
             .store
@@ -218,17 +228,20 @@ impl AuthorityTask {
     /// Lets the signer use the authorities that are active now. Ids are never used twice, so an
     /// authority that is held already needs no second look.
     fn load_issuers(&self) -> Result<(), StepError> {
-        let (x509, jwt) = self.store.read(|state| {
+        let (x509, jwt, peer) = self.store.read(|state| {
             (
                 active(state, AuthorityKind::X509Intermediate),
                 active(state, AuthorityKind::Jwt),
+                active(state, AuthorityKind::Peer),
             )
         });
         let held = self.signer.issuers();
         let held_x509 = held.x509.as_ref().map(|issuer| issuer.id());
         let held_jwt = held.jwt.as_ref().map(|issuer| issuer.key_id());
+        let held_peer = held.peer.as_ref().map(|issuer| issuer.id());
         if held_x509 == x509.as_ref().map(|record| &*record.id)
             && held_jwt == jwt.as_ref().map(|record| &*record.id)
+            && held_peer == peer.as_ref().map(|record| &*record.id)
         {
             return Ok(());
         }
@@ -239,6 +252,10 @@ impl AuthorityTask {
                 .map(Arc::new),
             jwt: jwt
                 .map(|record| self.jwt_issuer(&record))
+                .transpose()?
+                .map(Arc::new),
+            peer: peer
+                .map(|record| self.x509_issuer(&record))
                 .transpose()?
                 .map(Arc::new),
         };

@@ -70,5 +70,6 @@ fn policy() -> anyhow::Result<Policy> {
         x509_svid_ttl: HOUR,
         jwt_svid_ttl: HOUR / 12,
         agent_ttl: HOUR,
+        peer_trust_domain: None,
     })
 }

@@ -38,6 +38,8 @@ pub(super) struct Signer(ArcSwap<Issuers>);
 pub(super) struct Issuers {
     pub(super) x509: Option<Arc<X509Issuer>>,
     pub(super) jwt: Option<Arc<JwtIssuer>>,
+    /// Signs the certificates of the cluster's members.
+    pub(super) peer: Option<Arc<X509Issuer>>,
 }
 
 impl Signer {
@@ -53,7 +55,7 @@ impl Signer {
 
     /// Whether something can be signed now: X.509-SVIDs, and JWT-SVIDs if those are wanted.
     pub(super) fn can_sign(&self, jwt_wanted: bool, now: UnixTime) -> bool {
-        let Issuers { x509, jwt } = &**self.0.load();
+        let Issuers { x509, jwt, .. } = &**self.0.load();
         let x509 = x509
             .as_ref()
             .is_some_and(|issuer| issuer.validity.contains(now));
@@ -86,6 +88,23 @@ impl Signer {
             .x509
             .as_deref()
             .ok_or(SignError::NoAuthority("x509"))?;
+        let issued = issuer.sign_leaf(request, now)?;
+        validation::check_leaf(&issued.chain[0], request.spiffe_id, issuer.validity, now)?;
+        Ok(issued)
+    }
+
+    /// Signs the certificate of a member of the cluster, as [`Signer::sign_leaf`] does SVIDs. The
+    /// authority itself stands behind the leaf, for those who know its key alone.
+    pub(super) fn sign_peer(
+        &self,
+        request: &LeafRequest<'_>,
+        now: UnixTime,
+    ) -> Result<IssuedX509, SignError> {
+        let issuers = self.0.load();
+        let issuer = issuers
+            .peer
+            .as_deref()
+            .ok_or(SignError::NoAuthority("peer"))?;
         let issued = issuer.sign_leaf(request, now)?;
         validation::check_leaf(&issued.chain[0], request.spiffe_id, issuer.validity, now)?;
         Ok(issued)

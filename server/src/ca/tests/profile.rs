@@ -72,6 +72,7 @@ fn chain(key_type: KeyType) -> Chain {
     signer.replace(Issuers {
         x509: Some(issuer.into()),
         jwt: None,
+        peer: None,
     });
     Chain {
         root: root.certificate,
