@@ -18,12 +18,14 @@ mod store;
 
 pub use crate::change::{Change, ChangeKind};
 pub use crate::codec::DecodeError;
+#[cfg(feature = "next-format")]
+pub use crate::command::SetNote;
 pub use crate::command::{
     ActivateAuthority, AddDataKey, AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome,
     AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome, BanAgent, BeginEpoch,
     BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateInvite, CreateJoinToken,
     CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries,
-    DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, Operation, Outcome,
+    DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, FORMATS, Operation, Outcome,
     PrepareAuthority, PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle,
     PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens, PublishAuthority,
     RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent, RenewOutcome,

@@ -4,7 +4,7 @@ use wire::envelope::Op;
 
 use super::field::{request_id, time};
 use super::{DecodeError, Stored, wire};
-use crate::command::{Command, Envelope};
+use crate::command::{Command, Envelope, NEWEST_FORMAT};
 
 /// What precedes every stored message: one byte that says how the rest is laid out.
 pub(crate) struct Frame;
@@ -12,9 +12,6 @@ pub(crate) struct Frame;
 impl Frame {
     /// One prost message follows.
     pub(crate) const VERSION: u8 = 1;
-
-    /// The newest meaning of commands that this program knows.
-    pub(crate) const FORMAT: u32 = 1;
 
     /// `message`, framed.
     pub(crate) fn wrap(message: &impl prost::Message) -> Vec<u8> {
@@ -42,7 +39,7 @@ impl Frame {
 /// The log bytes of a command.
 pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     Frame::wrap(&wire::Envelope {
-        format_version: Frame::FORMAT,
+        format_version: envelope.command.format(),
         request_id: envelope.request_id.as_bytes().to_vec(),
         at: envelope.at.as_secs(),
         op: Some(op(&envelope.command)),
@@ -52,10 +49,10 @@ pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
 /// The command of log bytes.
 pub(crate) fn decode_envelope(bytes: &[u8]) -> Result<Envelope, DecodeError> {
     let envelope: wire::Envelope = Frame::unwrap(bytes)?;
-    if envelope.format_version > Frame::FORMAT {
+    if envelope.format_version > NEWEST_FORMAT {
         return Err(DecodeError::NewerFormat {
             found: envelope.format_version,
-            known: Frame::FORMAT,
+            known: NEWEST_FORMAT,
         });
     }
     if envelope.format_version == 0 {
@@ -69,16 +66,21 @@ pub(crate) fn decode_envelope(bytes: &[u8]) -> Result<Envelope, DecodeError> {
 }
 
 macro_rules! commands {
-    ($($name:ident)*) => {
+    ($($(#[cfg($cfg:meta)])? $name:ident)*) => {
         fn op(command: &Command) -> Op {
             match command {
-                $(Command::$name(command) => Op::$name(command.to_message()),)*
+                $($(#[cfg($cfg)])? Command::$name(command) => Op::$name(command.to_message()),)*
             }
         }
 
         fn command(op: Op) -> Result<Command, DecodeError> {
             Ok(match op {
-                $(Op::$name(command) => Command::$name(Stored::from_message(command)?),)*
+                $(
+                    $(#[cfg($cfg)])?
+                    Op::$name(command) => Command::$name(Stored::from_message(command)?),
+                )*
+                #[cfg(not(feature = "next-format"))]
+                Op::SetNote(_) => return Err(DecodeError::UnknownCommand),
             })
         }
     };
@@ -93,4 +95,6 @@ commands! {
     AddDataKey SetSetting
     CreateInvite PruneInvites AdmitMember AnnounceMember RemoveMember SetClusterVersion
     RemoveDataKey ResealAuthority BeginEpoch
+    #[cfg(feature = "next-format")]
+    SetNote
 }

@@ -108,6 +108,8 @@ fn item(outcome: &Outcome) -> OutcomeItem {
             SetSettingOutcome::Set => code(1),
             SetSettingOutcome::Present(value) => valued(2, value.clone()),
         },
+        #[cfg(feature = "next-format")]
+        Outcome::SetNote(before) => named(1, before),
         Outcome::CreateEntries(_)
         | Outcome::UpdateEntries(_)
         | Outcome::DeleteEntries(_)

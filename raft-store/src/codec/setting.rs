@@ -110,3 +110,20 @@ impl Stored for SetSetting {
         })
     }
 }
+
+#[cfg(feature = "next-format")]
+impl Stored for crate::command::SetNote {
+    type Message = wire::SetNote;
+
+    fn to_message(&self) -> wire::SetNote {
+        wire::SetNote {
+            text: self.text.to_string(),
+        }
+    }
+
+    fn from_message(command: wire::SetNote) -> Result<Self, DecodeError> {
+        Ok(Self {
+            text: command.text.into(),
+        })
+    }
+}

@@ -11,6 +11,8 @@ mod join_token;
 mod member;
 mod setting;
 
+use std::ops::RangeInclusive;
+
 use identity::clock::UnixTime;
 
 pub use self::agent::{
@@ -37,7 +39,18 @@ pub use self::member::{
     AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome, BeginEpoch, CreateInvite,
     PruneInvites, RemoveMember, RemoveOutcome, SetClusterVersion, SetVersionOutcome,
 };
+#[cfg(feature = "next-format")]
+pub use self::setting::SetNote;
 pub use self::setting::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome};
+
+/// Command formats that this program understands. A command is proposed once every member
+/// understands its format.
+pub const FORMATS: RangeInclusive<u32> = 1..=NEWEST_FORMAT;
+
+#[cfg(not(feature = "next-format"))]
+pub(crate) const NEWEST_FORMAT: u32 = 1;
+#[cfg(feature = "next-format")]
+pub(crate) const NEWEST_FORMAT: u32 = 2;
 
 /// Names one intent to change something: every retry of it carries the same id and so takes effect
 /// once.
@@ -86,17 +99,25 @@ pub trait Operation: Into<Command> + Send + 'static {
 }
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident = $number:literal => $outcome:ty;)*) => {
+    ($(
+        $(#[doc = $doc:literal])*
+        $(#[cfg($cfg:meta)])?
+        $name:ident = $number:literal, format $format:literal => $outcome:ty;
+    )*) => {
         /// Every change that the replicated state knows.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Command {
-            $($(#[$doc])* $name($name),)*
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $name($name),)*
         }
 
         /// What a command did, by command.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Outcome {
-            $(#[doc = concat!("Of [`", stringify!($name), "`].")] $name($outcome),)*
+            $(
+                #[doc = concat!("Of [`", stringify!($name), "`].")]
+                $(#[cfg($cfg)])?
+                $name($outcome),
+            )*
             /// Of none: the request id had named another kind of command. Nothing changed.
             RequestReused,
         }
@@ -106,7 +127,7 @@ macro_rules! operations {
             #[must_use]
             pub const fn operation_number(&self) -> u32 {
                 match self {
-                    $(Self::$name(_) => $number,)*
+                    $($(#[cfg($cfg)])? Self::$name(_) => $number,)*
                     Self::RequestReused => 0,
                 }
             }
@@ -116,23 +137,35 @@ macro_rules! operations {
             /// Number of the command in `Envelope.op`; never changes.
             #[must_use]
             pub const fn operation_number(&self) -> u32 {
-                match self { $(Self::$name(_) => $number,)* }
+                match self { $($(#[cfg($cfg)])? Self::$name(_) => $number,)* }
             }
 
             /// The command's name, for logs.
             #[must_use]
             pub const fn name(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name),)* }
+                match self { $($(#[cfg($cfg)])? Self::$name(_) => stringify!($name),)* }
             }
+
+            /// The first format that has this command; never changes.
+            #[must_use]
+            pub const fn format(&self) -> u32 {
+                match self { $($(#[cfg($cfg)])? Self::$name(_) => $format,)* }
+            }
+
+            /// The names of all commands.
+            #[cfg(test)]
+            pub(crate) const NAMES: &[&str] = &[$($(#[cfg($cfg)])? stringify!($name),)*];
         }
 
         $(
+            $(#[cfg($cfg)])?
             impl From<$name> for Command {
                 fn from(operation: $name) -> Self {
                     Self::$name(operation)
                 }
             }
 
+            $(#[cfg($cfg)])?
             impl Operation for $name {
                 type Outcome = $outcome;
 
@@ -149,73 +182,76 @@ macro_rules! operations {
 
 operations! {
     /// Registration entries come into being.
-    CreateEntries = 16 => Vec<CreateEntryOutcome>;
+    CreateEntries = 16, format 1 => Vec<CreateEntryOutcome>;
     /// Registration entries change.
-    UpdateEntries = 17 => Vec<UpdateEntryOutcome>;
+    UpdateEntries = 17, format 1 => Vec<UpdateEntryOutcome>;
     /// Registration entries go. The answer says for each id whether it was there.
-    DeleteEntries = 18 => Vec<bool>;
+    DeleteEntries = 18, format 1 => Vec<bool>;
     /// Expired registration entries go. The answer lists them.
-    PruneEntries = 19 => Vec<identity::entry::EntryId>;
+    PruneEntries = 19, format 1 => Vec<identity::entry::EntryId>;
     /// An agent proved its node.
-    AttestAgent = 20 => AttestOutcome;
+    AttestAgent = 20, format 1 => AttestOutcome;
     /// An agent got a new certificate that it has not shown yet.
-    RenewAgent = 21 => RenewOutcome;
+    RenewAgent = 21, format 1 => RenewOutcome;
     /// An agent showed its new certificate: the old one ends.
-    PromoteAgentSerial = 22 => PromoteOutcome;
+    PromoteAgentSerial = 22, format 1 => PromoteOutcome;
     /// An agent is banned. The answer says whether it was there.
-    BanAgent = 23 => bool;
+    BanAgent = 23, format 1 => bool;
     /// An agent is forgotten. The answer says whether it was there.
-    DeleteAgent = 24 => bool;
+    DeleteAgent = 24, format 1 => bool;
     /// An agent told its version. The answer says whether it was there.
-    SetAgentVersion = 25 => bool;
+    SetAgentVersion = 25, format 1 => bool;
     /// Agents long expired are forgotten. The answer lists them.
-    PruneAgents = 26 => Vec<identity::spiffe_id::SpiffeId>;
+    PruneAgents = 26, format 1 => Vec<identity::spiffe_id::SpiffeId>;
     /// A join token may be used once.
-    CreateJoinToken = 27 => CreateJoinTokenOutcome;
+    CreateJoinToken = 27, format 1 => CreateJoinTokenOutcome;
     /// Expired join tokens go. The answer counts them.
-    PruneJoinTokens = 28 => u64;
+    PruneJoinTokens = 28, format 1 => u64;
     /// Authorities join the own bundle.
-    AppendAuthorities = 29 => std::sync::Arc<identity::bundle::Bundle>;
+    AppendAuthorities = 29, format 1 => std::sync::Arc<identity::bundle::Bundle>;
     /// A federated bundle is stored as given.
-    SetFederatedBundle = 30 => SetBundleOutcome;
+    SetFederatedBundle = 30, format 1 => SetBundleOutcome;
     /// Parts of a federated bundle change.
-    UpdateFederatedBundle = 31 => UpdateBundleOutcome;
+    UpdateFederatedBundle = 31, format 1 => UpdateBundleOutcome;
     /// A federated bundle goes.
-    DeleteFederatedBundle = 32 => DeleteBundleOutcome;
+    DeleteFederatedBundle = 32, format 1 => DeleteBundleOutcome;
     /// Expired authorities leave a bundle.
-    PruneBundle = 33 => PruneBundleOutcome;
+    PruneBundle = 33, format 1 => PruneBundleOutcome;
     /// A new authority, not yet public.
-    PrepareAuthority = 34 => AuthorityOutcome;
+    PrepareAuthority = 34, format 1 => AuthorityOutcome;
     /// An authority's public part enters the own bundle.
-    PublishAuthority = 35 => AuthorityOutcome;
+    PublishAuthority = 35, format 1 => AuthorityOutcome;
     /// An authority begins to sign; the one before it becomes old.
-    ActivateAuthority = 36 => AuthorityOutcome;
+    ActivateAuthority = 36, format 1 => AuthorityOutcome;
     /// An authority and its key go.
-    RemoveAuthority = 37 => AuthorityOutcome;
+    RemoveAuthority = 37, format 1 => AuthorityOutcome;
     /// A data key joins the ring. The answer says whether its id was free.
-    AddDataKey = 38 => bool;
+    AddDataKey = 38, format 1 => bool;
     /// A setting is stored.
-    SetSetting = 39 => SetSettingOutcome;
+    SetSetting = 39, format 1 => SetSettingOutcome;
     /// A join token is used up for nothing. The answer says whether it was there.
-    DiscardJoinToken = 40 => bool;
+    DiscardJoinToken = 40, format 1 => bool;
     /// A host is invited to join. The answer says whether the invitation stands: its id was free
     /// and its data key is known.
-    CreateInvite = 41 => bool;
+    CreateInvite = 41, format 1 => bool;
     /// Expired invitations go. The answer counts them.
-    PruneInvites = 42 => u64;
+    PruneInvites = 42, format 1 => u64;
     /// An invitation is used up and its bearer becomes a member.
-    AdmitMember = 43 => AdmitOutcome;
+    AdmitMember = 43, format 1 => AdmitOutcome;
     /// A member tells what it is.
-    AnnounceMember = 44 => AnnounceOutcome;
+    AnnounceMember = 44, format 1 => AnnounceOutcome;
     /// A member is sent away.
-    RemoveMember = 45 => RemoveOutcome;
+    RemoveMember = 45, format 1 => RemoveOutcome;
     /// Commands of a newer format may be proposed.
-    SetClusterVersion = 46 => SetVersionOutcome;
+    SetClusterVersion = 46, format 1 => SetVersionOutcome;
     /// A data key leaves the ring. The answer is false while something is sealed with it, or it
     /// is the one that seals, or there is none.
-    RemoveDataKey = 47 => bool;
+    RemoveDataKey = 47, format 1 => bool;
     /// An authority's key is sealed anew.
-    ResealAuthority = 48 => ResealOutcome;
+    ResealAuthority = 48, format 1 => ResealOutcome;
     /// A new cluster begins with this state.
-    BeginEpoch = 49 => ();
+    BeginEpoch = 49, format 1 => ();
+    /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
+    #[cfg(feature = "next-format")]
+    SetNote = 1000, format 2 => Box<str>;
 }

@@ -35,3 +35,11 @@ pub enum SetSettingOutcome {
     /// This value was there and stays.
     Present(Vec<u8>),
 }
+
+/// Stores a note that all members can read as the setting `note`: harmless, and seen at once.
+#[cfg(feature = "next-format")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetNote {
+    /// The note.
+    pub text: Box<str>,
+}

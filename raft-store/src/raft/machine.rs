@@ -21,7 +21,7 @@ use super::convert::{
 };
 use super::{CommandBytes, LogId, Response, StoredMembership, Types};
 use crate::change::Change;
-use crate::codec::{DecodeError, Frame, decode_envelope, wire};
+use crate::codec::{DecodeError, decode_envelope, wire};
 use crate::command::Envelope;
 use crate::feed::Feed;
 use crate::state::{RowWrite, State};
@@ -179,9 +179,12 @@ impl Machine {
     async fn checkpoint(&self) -> io::Result<Checkpoint> {
         let index = self.applied.map_or(0, |applied| applied.index());
         let path = self.dir.snapshots().join(format!("{index:020}.tmp"));
-        let (revision, _, hash) = self.model.state.read().position();
+        let (format_version, (revision, _, hash)) = {
+            let state = self.model.state.read();
+            (state.cluster_version(), state.position())
+        };
         let manifest = wire::SnapshotManifest {
-            format_version: Frame::FORMAT,
+            format_version,
             cluster_id: self.cluster_id.clone(),
             last_applied: self.applied.as_ref().map(position),
             membership: Some(stored_membership(&self.membership)),

@@ -12,6 +12,8 @@ mod serve;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use crate::codec::{DecodeError, wire};
+use crate::command::NEWEST_FORMAT;
 use crate::record::{Revision, Sequence};
 use crate::state::rows::TableId;
 use crate::state::{State, StateHash};
@@ -51,6 +52,16 @@ impl Loader {
             return Err(LoadError::Hash {
                 found: self.sum,
                 expected: self.state.hash,
+            });
+        }
+        let version = self.state.cluster_version();
+        if version > NEWEST_FORMAT {
+            return Err(LoadError::Row {
+                row: "0c".to_owned(),
+                source: DecodeError::NewerFormat {
+                    found: version,
+                    known: NEWEST_FORMAT,
+                },
             });
         }
         Ok(self.state)

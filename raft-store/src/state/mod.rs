@@ -36,6 +36,7 @@ use self::bundles::Bundles;
 use self::entries::Entries;
 use self::requests::Requests;
 use self::table::Table;
+use crate::command::NEWEST_FORMAT;
 use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, ClusterRecord, DataKey, InviteId, InviteRecord,
     JoinTokenHash, JoinTokenRecord, MemberRecord, Revision, Sequence, SettingRecord,
@@ -234,6 +235,24 @@ impl State {
         self.cluster
             .record(&())
             .map_or(1, |cluster| cluster.version)
+    }
+
+    /// The newest command format that every member understands, if it is newer than the one in
+    /// use. Proposing it as the cluster's version is for the leader.
+    #[must_use]
+    pub fn next_cluster_version(&self) -> Option<u32> {
+        let mut present = self
+            .members()
+            .filter(|member| !member.is_removed)
+            .peekable();
+        present.peek()?;
+        let newest = present.try_fold(NEWEST_FORMAT, |newest, member| {
+            member
+                .formats
+                .contains(&self.cluster_version())
+                .then(|| newest.min(*member.formats.end()))
+        })?;
+        (newest > self.cluster_version()).then_some(newest)
     }
 
     /// The cluster id since the last restore or recovery, if there was one.

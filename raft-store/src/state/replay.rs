@@ -95,6 +95,8 @@ impl State {
                 2 => ResealOutcome::NotFound,
                 _ => ResealOutcome::UnknownDataKey,
             }),
+            #[cfg(feature = "next-format")]
+            Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
             Command::SetSetting(_) => Outcome::SetSetting(if is_done {
                 SetSettingOutcome::Set
             } else {

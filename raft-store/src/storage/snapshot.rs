@@ -10,7 +10,8 @@ use aws_lc_rs::digest;
 
 use super::data_dir::{create_dir, list, remove_dir, sync_dir};
 use super::{StorageError, crash};
-use crate::codec::{Frame, wire};
+use crate::codec::{DecodeError, Frame, wire};
+use crate::command::NEWEST_FORMAT;
 
 /// A complete snapshot on disk.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ impl Snapshot {
         }
         let manifest: wire::SnapshotManifest =
             Frame::unwrap(framed).map_err(StorageError::unreadable("the snapshot manifest"))?;
+        check_format(&manifest)?;
         Ok(Self {
             path: path.to_owned(),
             manifest,
@@ -135,6 +137,18 @@ impl Snapshot {
     pub(crate) fn file(&self, file: &wire::SnapshotFile) -> Result<PathBuf, StorageError> {
         checked_name(&file.name).map(|name| self.path.join(name))
     }
+}
+
+/// Refuses a snapshot of a newer format than this program understands.
+pub(crate) fn check_format(manifest: &wire::SnapshotManifest) -> Result<(), StorageError> {
+    if manifest.format_version <= NEWEST_FORMAT {
+        return Ok(());
+    }
+    let newer = DecodeError::NewerFormat {
+        found: manifest.format_version,
+        known: NEWEST_FORMAT,
+    };
+    Err(StorageError::unreadable("the snapshot manifest")(newer))
 }
 
 /// Writes the manifest and makes the directory durable.

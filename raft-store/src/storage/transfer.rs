@@ -11,7 +11,7 @@ use wire::snapshot_chunk::Part;
 
 use super::StorageError;
 use super::data_dir::{create_dir, remove_dir};
-use super::snapshot::{Snapshot, checked_name, write_manifest};
+use super::snapshot::{Snapshot, check_format, checked_name, write_manifest};
 use crate::codec::wire;
 
 /// Reads a snapshot, chunk by chunk.
@@ -90,6 +90,7 @@ impl Receiver {
         path: &Path,
         manifest: wire::SnapshotManifest,
     ) -> Result<Self, StorageError> {
+        check_format(&manifest)?;
         remove_dir(path)?;
         create_dir(path)?;
         for file in &manifest.files {

@@ -30,6 +30,16 @@ pub enum ProposeError {
         /// What is allowed.
         limit: usize,
     },
+    /// Refused before appending: not every member understands the command.
+    #[error(
+        "commands of format {format} are not in use yet, only up to {cluster_version}: upgrade every member first"
+    )]
+    NotYet {
+        /// What the command needs.
+        format: u32,
+        /// What the cluster uses.
+        cluster_version: u32,
+    },
     /// The request id had been used for another kind of command; nothing changed.
     #[error("request id used for another command")]
     RequestReused,

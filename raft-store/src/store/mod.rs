@@ -127,6 +127,14 @@ impl Store {
             at: proposal.at,
             command: operation.into(),
         };
+        let (format, cluster_version) =
+            (envelope.command.format(), self.read(State::cluster_version));
+        if format > cluster_version {
+            return Err(ProposeError::NotYet {
+                format,
+                cluster_version,
+            });
+        }
         let bytes = Bytes::from(encode_envelope(&envelope));
         drop(envelope);
         let limit = self.0.limits.proposal_len_bytes;

@@ -3,6 +3,7 @@
 
 mod changes;
 mod fixture;
+mod formats;
 mod limits;
 mod open;
 mod refusals;

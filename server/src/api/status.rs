@@ -89,6 +89,7 @@ pub fn store_failure(what: &str, error: &ProposeError) -> Status {
         ProposeError::Busy | ProposeError::TooLarge { .. } => {
             failed(Code::ResourceExhausted, what, error)
         }
+        ProposeError::NotYet { .. } => failed(Code::FailedPrecondition, what, error),
         ProposeError::RequestReused => failed(Code::Internal, what, error),
         ProposeError::Stopped(_) => failed(Code::Unavailable, what, "store stopped"),
     }

@@ -132,6 +132,8 @@ impl State {
             Command::SetClusterVersion(c) => {
                 Outcome::SetClusterVersion(self.set_cluster_version(c, journal))
             }
+            #[cfg(feature = "next-format")]
+            Command::SetNote(c) => Outcome::SetNote(self.set_note(c, journal)),
             Command::BeginEpoch(c) => {
                 self.begin_epoch(c, journal);
                 Outcome::BeginEpoch(())

@@ -40,6 +40,23 @@ impl State {
         SetSettingOutcome::Set
     }
 
+    #[cfg(feature = "next-format")]
+    pub(super) fn set_note(
+        &mut self,
+        command: &crate::command::SetNote,
+        journal: &mut Journal,
+    ) -> Box<str> {
+        let before = self.setting("note").unwrap_or_default();
+        let before = String::from_utf8_lossy(before).into();
+        let note = SetSetting {
+            key: "note".into(),
+            value: command.text.as_bytes().to_vec(),
+            only_if_absent: false,
+        };
+        self.set_setting(&note, journal);
+        before
+    }
+
     pub(super) fn remove_data_key(
         &mut self,
         command: RemoveDataKey,

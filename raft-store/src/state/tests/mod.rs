@@ -1,6 +1,7 @@
 //! Scenarios over the state: each script in `scripts/` is a list of commands with what they
 //! answered. `REWRITE=1` records the answers anew; the diff is what is reviewed.
 
+mod golden;
 mod script;
 
 use identity::clock::UnixTime;

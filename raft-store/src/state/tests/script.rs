@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 
 use identity::bundle::{Bundle, JwtAuthority, X509Authority};
 use identity::clock::UnixTime;
-use identity::entry::{EntryId, RegistrationEntry};
+use identity::dns_name::DnsName;
+use identity::entry::{AdditionalAttributes, EntryId, RegistrationEntry};
 use identity::selector::{Selector, SelectorSet};
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
@@ -89,6 +90,12 @@ impl Line<'_> {
         self.options.get(name).map(|value| value.parse().unwrap())
     }
 
+    fn seconds(&self, name: &str) -> u32 {
+        self.options
+            .get(name)
+            .map_or(0, |secs| secs.parse().unwrap())
+    }
+
     /// A range of formats, `oldest-newest`.
     fn formats(&self) -> std::ops::RangeInclusive<u32> {
         let formats = self.options.get("formats").copied().unwrap_or("1-1");
@@ -150,7 +157,8 @@ fn selectors(list: &[&str]) -> SelectorSet {
         .collect()
 }
 
-fn parse(text: &str, number: u128) -> (u64, Envelope) {
+/// The command of one line, and its place in the log.
+pub(super) fn parse(text: &str, number: u128) -> (u64, Envelope) {
     let (options, words) = text
         .split(' ')
         .partition::<Vec<_>, _>(|word| word.contains('='));
@@ -194,6 +202,10 @@ fn command(line: &Line<'_>) -> Command {
                 .options
                 .contains_key("sel")
                 .then(|| Box::new(entry(line))),
+        }
+        .into(),
+        "discard" => DiscardJoinToken {
+            hash: JoinTokenHash::of(line.word(1).as_bytes()),
         }
         .into(),
         "prune-tokens" => PruneJoinTokens {
@@ -451,22 +463,29 @@ fn entry(line: &Line<'_>) -> RegistrationEntry {
         spiffe_id: id(line.options.get("spiffe").copied().unwrap_or("web")),
         parent_id: id(line.options.get("parent").copied().unwrap_or("host")),
         selectors: selectors(&line.list("sel")),
-        x509_svid_ttl_s: 0,
-        jwt_svid_ttl_s: 0,
+        x509_svid_ttl_s: line.seconds("ttl"),
+        jwt_svid_ttl_s: line.seconds("jwt-ttl"),
         federates_with: line
             .list("federates")
             .into_iter()
             .map(trust_domain)
             .collect(),
-        admin: false,
-        downstream: false,
+        admin: line.has("admin"),
+        downstream: line.has("downstream"),
         expires_at: line.number("expires").map(UnixTime::from_secs),
-        dns_names: Vec::new(),
+        dns_names: line
+            .list("dns")
+            .into_iter()
+            .map(|name| DnsName::parse(name).unwrap())
+            .collect(),
         // Ignored: a new entry starts at 0.
         revision: 7,
         store_svid: line.has("store-svid"),
-        hint: Box::default(),
-        additional_attributes: None,
+        hint: line.text("hint"),
+        additional_attributes: line.has("jti").then(|| AdditionalAttributes {
+            disable_x509_svid_prefetch: false,
+            jwt_svid_include_jti: true,
+        }),
         created_at: UnixTime::from_secs(1000),
     }
 }

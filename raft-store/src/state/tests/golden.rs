@@ -1,0 +1,148 @@
+//! What format 1 looks like, byte by byte, and what it means: the state that its commands lead to.
+//!
+//! The file is of the first program that wrote this format and stays: a later program that reads it
+//! otherwise breaks clusters that exist. `REWRITE=1` writes it anew, for a format that no release
+//! has yet.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::script::parse;
+use crate::codec::{decode_envelope, encode_envelope, wire};
+use crate::command::Command;
+use crate::state::{Loader, State, TableId};
+
+const FORMAT_1: &str = include_str!("golden/format_1.txt");
+
+/// A file of commands, each with its bytes, then the rows that they lead to, then the hash.
+struct Golden<'a> {
+    commands: Vec<(&'a str, &'a str)>,
+    rows: Vec<&'a str>,
+    hash: &'a str,
+}
+
+fn read(file: &str) -> Golden<'_> {
+    let mut golden = Golden {
+        commands: Vec::new(),
+        rows: Vec::new(),
+        hash: "",
+    };
+    let mut command = "";
+    for line in file.lines() {
+        match line.split_once(' ') {
+            Some(("=", bytes)) => golden.commands.push((command, bytes)),
+            Some(("row", row)) => golden.rows.push(row),
+            Some(("hash", hash)) => golden.hash = hash,
+            Some(("#", _)) | None => {}
+            Some(_) => command = line,
+        }
+    }
+    golden
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+/// The rows on disk after these commands, and the state in memory.
+fn apply(commands: &[&str]) -> (BTreeMap<Box<[u8]>, Vec<u8>>, State) {
+    let mut rows = BTreeMap::new();
+    let mut state = State::default();
+    for (number, line) in (0_u128..).zip(commands) {
+        let (index, envelope) = parse(line, number);
+        for row in state.apply(index, &envelope).rows {
+            match row.value {
+                Some(value) => rows.insert(row.key, value),
+                None => rows.remove(&row.key),
+            };
+        }
+    }
+    (rows, state)
+}
+
+fn shown(rows: &BTreeMap<Box<[u8]>, Vec<u8>>) -> Vec<String> {
+    let row = |(key, value): (&Box<[u8]>, &Vec<u8>)| format!("{} {}", hex(key), hex(value));
+    rows.iter().map(row).collect()
+}
+
+fn rewrite(golden: &Golden<'_>) {
+    let mut text =
+        String::from("# Format 1: commands with their bytes, rows, hash of the state.\n");
+    let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
+    for (number, line) in (0_u128..).zip(&lines) {
+        let (_, envelope) = parse(line, number);
+        writeln!(text, "{line}\n= {}", hex(&encode_envelope(&envelope))).unwrap();
+    }
+    let (rows, state) = apply(&lines);
+    for row in shown(&rows) {
+        writeln!(text, "row {row}").unwrap();
+    }
+    writeln!(text, "hash {}", state.state_hash()).unwrap();
+    let path = "src/state/tests/golden/format_1.txt";
+    std::fs::write(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")), text).unwrap();
+}
+
+#[test]
+fn commands_of_format_1_have_their_bytes_and_their_meaning() {
+    let golden = read(FORMAT_1);
+    if std::env::var_os("REWRITE").is_some() {
+        rewrite(&golden);
+        return;
+    }
+    let mut seen = Vec::new();
+    for (number, (line, bytes)) in (0_u128..).zip(&golden.commands) {
+        let (_, envelope) = parse(line, number);
+        assert_eq!(hex(&encode_envelope(&envelope)), *bytes, "{line}");
+        assert_eq!(decode_envelope(&unhex(bytes)).unwrap(), envelope, "{line}");
+        assert_eq!(envelope.command.format(), 1);
+        seen.push(envelope.command.name());
+    }
+    let missing: Vec<_> = Command::NAMES
+        .iter()
+        .filter(|name| !seen.contains(name) && **name != "SetNote")
+        .collect();
+    assert!(missing.is_empty(), "no golden bytes of {missing:?}");
+
+    let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
+    let (rows, state) = apply(&lines);
+    assert_eq!(shown(&rows), golden.rows);
+    assert_eq!(state.state_hash().to_string(), golden.hash);
+}
+
+#[test]
+fn rows_of_format_1_load() {
+    let golden = read(FORMAT_1);
+    let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
+    let (_, state) = apply(&lines);
+    let mut tables = Vec::new();
+    let mut loader = Loader::default();
+    for row in &golden.rows {
+        let (key, value) = row.split_once(' ').unwrap();
+        let key = unhex(key);
+        loader.row(&key, &unhex(value)).unwrap();
+        tables.push(key[0]);
+    }
+    tables.dedup();
+    assert_eq!(
+        tables,
+        (2..=12).collect::<Vec<u8>>(),
+        "a table without a golden row"
+    );
+    let (revision, sequence, hash) = state.position();
+    let position = wire::Position {
+        revision: revision.as_u64(),
+        sequence: sequence.as_u64(),
+        state_hash: hash.as_bytes().to_vec(),
+        ..Default::default()
+    };
+    let position = prost::Message::encode_to_vec(&position);
+    loader
+        .row(&TableId::Position.row_key(&[]), &position)
+        .unwrap();
+    assert_eq!(loader.finish().unwrap().position(), state.position());
+}
