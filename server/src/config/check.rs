@@ -21,6 +21,10 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     lifetimes.warn(&mut findings);
     let data_dir = data_dir(file.data_dir)?;
     let (bind_address, bind_port) = listener(file.bind_address, file.bind_port)?;
+    let seal_key_path = file.cluster.seal_key_path.take();
+    let cluster = file
+        .cluster
+        .check((&bind_address, bind_port), &mut findings)?;
     let prune_for = file.prune_attested_nodes_expired_for.as_deref();
     Ok(Config {
         trust_domain: trust_domain(file.trust_domain.as_deref())?,
@@ -49,7 +53,8 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         prune_attested_nodes_batch_size: batch_size(file.prune_attested_nodes_batch_size)?,
         prune_tofu_nodes: file.prune_tofu_nodes,
         health_checks: file.health_checks,
-        seal_key_path: match file.seal_key_path {
+        cluster,
+        seal_key_path: match seal_key_path {
             Some(path) => path.into(),
             None => data_dir.join("seal.key"),
         },

@@ -6,7 +6,7 @@ use daemon::{
     hcl::Object,
 };
 
-use super::{LoadArgs, RateLimit, Subject, plugins};
+use super::{LoadArgs, RateLimit, Subject, cluster, plugins};
 
 /// The keys that have a meaning, with the command line merged in.
 pub(super) struct File {
@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) ca_key_type: Option<String>,
     pub(super) ca_subject: Option<Subject>,
     pub(super) ca_ttl: Option<String>,
+    pub(super) cluster: cluster::Block,
     pub(super) data_dir: Option<String>,
     pub(super) default_jwt_svid_ttl: Option<String>,
     pub(super) default_x509_svid_ttl: Option<String>,
@@ -30,7 +31,6 @@ pub(super) struct File {
     pub(super) prune_attested_nodes_expired_for: Option<String>,
     pub(super) prune_tofu_nodes: bool,
     pub(super) rate_limit: RateLimit,
-    pub(super) seal_key_path: Option<String>,
     pub(super) socket_path: Option<String>,
     pub(super) trust_domain: Option<String>,
     pub(super) findings: Findings,
@@ -75,7 +75,7 @@ impl File {
                 .take_integer("prune_attested_nodes_batch_size")?,
             prune_tofu_nodes: server.take_bool("prune_tofu_nodes")?.unwrap_or(false),
             rate_limit: take_rate_limit(&mut server, &mut findings)?,
-            seal_key_path: take_cluster(&mut server, &mut findings)?,
+            cluster: cluster::Block::take(&mut server, &mut findings)?,
             health_checks,
             log,
             plugins,
@@ -137,29 +137,6 @@ fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Re
     );
     findings.finish(section, &block);
     Ok(())
-}
-
-/// The `cluster` block as far as a cluster of one has use for it; returns the path of the seal key.
-fn take_cluster(server: &mut Object, findings: &mut Findings) -> anyhow::Result<Option<String>> {
-    let Some(mut block) = server.take_block("cluster")? else {
-        return Ok(None);
-    };
-    let section = "server.cluster";
-    let later = ["peer_address", "bootstrap", "join", "join_file"];
-    findings.refuse(section, &mut block, &later);
-    let reason = "a cluster of one is its own quorum and never stale";
-    findings.explain(section, &mut block, &["signing_max_staleness"], reason);
-    let mut path = None;
-    for mut seal in block.take_labelled("seal")? {
-        if seal.label == "file" {
-            path = seal.body.take_string("path")?;
-            findings.finish("server.cluster.seal.file", &seal.body);
-        } else {
-            findings.refuse_key(section, &format!("seal {:?}", seal.label), seal.line);
-        }
-    }
-    findings.finish(section, &block);
-    Ok(path)
 }
 
 fn take_subject(server: &mut Object, findings: &mut Findings) -> anyhow::Result<Option<Subject>> {

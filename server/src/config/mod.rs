@@ -4,6 +4,7 @@
 //! [`Config::explanations`], or the reason why there is no value.
 
 mod check;
+mod cluster;
 mod file;
 mod flags;
 mod plugins;
@@ -12,6 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
+pub use self::cluster::{Cluster, FirstStart, InviteText};
 pub use self::flags::{LoadArgs, run_flags};
 
 /// The checked settings.
@@ -59,6 +61,8 @@ pub struct Config {
     pub prune_tofu_nodes: bool,
     /// The health listener, if enabled.
     pub health_checks: Option<daemon::health::Options>,
+    /// What this server is in a cluster; `None` if it is alone.
+    pub cluster: Option<Cluster>,
     /// The file that holds the key-encryption key.
     pub seal_key_path: PathBuf,
     /// What was accepted without being followed to the letter, for the log, one line each.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, LoadArgs, load, run_flags};
+use super::{Config, FirstStart, LoadArgs, load, run_flags};
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -100,6 +100,11 @@ fn shipped_configs_load() {
         config.seal_key_path,
         Path::new("/var/lib/conclave/server/seal.key")
     );
+    let config = loaded("../deploy/conf/server-cluster.conf");
+    assert_eq!(config.explanations, Vec::<String>::new());
+    let cluster = config.cluster.unwrap();
+    assert_eq!(cluster.api_address, "10.0.0.1:8081");
+    assert!(matches!(cluster.first_start, FirstStart::Bootstrap));
 }
 
 #[test]

@@ -64,10 +64,18 @@ fn set_keys_are_taken() {
              jwt_issuer = \"i\" ratelimit { signing = false } ca_subject { common_name = \"CN\" }
              admin_ids = [\"spiffe://other.org/a\"] log_level = \"debug\" disable_jwt_svids = true
              prune_attested_nodes_expired_for = \"24h\" prune_tofu_nodes = true
-             cluster { seal \"file\" { path = \"/k\" } }"
+             cluster { seal \"file\" { path = \"/k\" } peer_address = \"a.test:8083\" join_file = \"/i\" }"
         )
     ))
     .unwrap();
+    let cluster = config.cluster.unwrap();
+    assert_eq!(cluster.peer_address, "a.test:8083");
+    assert_eq!(cluster.api_address, "a.test:9");
+    assert_eq!(cluster.signing_max_staleness, Duration::from_secs(600));
+    let FirstStart::JoinFile(path) = cluster.first_start else {
+        panic!("{:?}", cluster.first_start);
+    };
+    assert_eq!(path, Path::new("/i"));
     assert_eq!(config.bind_port, 9);
     assert_eq!(config.jwt_key_type, KeyType::Rsa2048);
     assert_eq!(config.agent_ttl, Duration::from_secs(7200));
@@ -144,8 +152,8 @@ fn refusals_have_the_recorded_texts() {
             "unknown configuration detected: server.experimental.nope (line 4), server.ratelimit.all (line 4)",
         ),
         (
-            "federation {}\n profiling_enabled = true\n cluster { join = \"x\" }",
-            "not supported yet: server.federation (line 4), server.profiling_enabled (line 5), server.cluster.join (line 6)",
+            "federation {}\n profiling_enabled = true\n",
+            "not supported yet: server.federation (line 4), server.profiling_enabled (line 5)",
         ),
         (
             "admin_ids = [\"x\"]",

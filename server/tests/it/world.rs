@@ -278,6 +278,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         prune_attested_nodes_batch_size: 1_000,
         prune_tofu_nodes: false,
         health_checks: None,
+        cluster: None,
         seal_key_path: folder.join("seal.key"),
         explanations: Vec::new(),
     }
