@@ -44,6 +44,6 @@ pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProvide
 pub use crate::state::{LoadError, State, StateHash};
 pub use crate::storage::StorageError;
 pub use crate::store::{
-    CloseError, Driver, Limits, OpenError, Options, Proposal, ProposeError, ReadError, Status,
-    StoppedError, Store,
+    CloseError, Driver, Limits, OpenError, Options, Proposal, ProposeError, ReadError, RotateError,
+    Rotation, Status, StoppedError, Store,
 };

@@ -99,11 +99,7 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
         | Outcome::RemoveAuthority(outcome) => authority(outcome),
-        Outcome::ResealAuthority(outcome) => code(match outcome {
-            ResealOutcome::Resealed => 1,
-            ResealOutcome::NotFound => 2,
-            ResealOutcome::UnknownDataKey => 3,
-        }),
+        Outcome::ResealAuthority(outcome) => resealed(*outcome),
         Outcome::SetSetting(outcome) => match outcome {
             SetSettingOutcome::Set => code(1),
             SetSettingOutcome::Present(value) => valued(2, value.clone()),
@@ -157,6 +153,14 @@ fn authority(outcome: &AuthorityOutcome) -> OutcomeItem {
         AuthorityOutcome::SlotTaken => code(4),
         AuthorityOutcome::UnknownDataKey => code(5),
     }
+}
+
+fn resealed(outcome: ResealOutcome) -> OutcomeItem {
+    code(match outcome {
+        ResealOutcome::Resealed => 1,
+        ResealOutcome::NotFound => 2,
+        ResealOutcome::UnknownDataKey => 3,
+    })
 }
 
 fn on_member(outcome: &Outcome) -> OutcomeItem {

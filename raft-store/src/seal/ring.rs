@@ -10,9 +10,10 @@ use super::{RecordName, SealError, SealProvider, SealProviderError};
 use crate::record::{DataKey, Sealed};
 
 /// Unwrapped data keys by id; the highest id seals.
-#[derive(Default)]
 pub(crate) struct KeyRing {
     keys: BTreeMap<u32, UnwrappedKey>,
+    /// Secrets sealed with one key at most.
+    limit: u64,
 }
 
 struct UnwrappedKey {
@@ -22,6 +23,30 @@ struct UnwrappedKey {
 }
 
 impl KeyRing {
+    /// An empty ring whose keys seal at most `limit` secrets each.
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            limit,
+        }
+    }
+
+    /// Numbers of the keys, lowest first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.keys.keys().copied()
+    }
+
+    /// Drops the keys whose number is not among `ids`.
+    pub(crate) fn retain(&mut self, ids: &[u32]) {
+        self.keys.retain(|id, _| ids.contains(id));
+    }
+
+    /// Whether the key that seals is nearly used up.
+    pub(crate) fn is_worn(&self) -> bool {
+        let newest = self.keys.last_key_value();
+        newest.is_some_and(|(_, key)| key.sealed.load(Ordering::Relaxed) >= self.limit / 4 * 3)
+    }
+
     pub(crate) fn contains(&self, id: u32) -> bool {
         self.keys.contains_key(&id)
     }
@@ -50,7 +75,7 @@ impl KeyRing {
         plaintext: &SecretBytes,
     ) -> Result<Sealed, SealError> {
         let (&id, key) = self.keys.last_key_value().ok_or(SealError::NoDataKey)?;
-        if key.sealed.fetch_add(1, Ordering::Relaxed) >= MAX_SEALED {
+        if key.sealed.fetch_add(1, Ordering::Relaxed) >= self.limit {
             return Err(SealError::UsedUp(id));
         }
         let mut nonce = [0; NONCE_LEN];
@@ -114,7 +139,3 @@ fn associated(name: &RecordName, id: u32) -> Vec<u8> {
 }
 
 const KEY_LEN_BYTES: usize = 32;
-
-/// Secrets sealed with one data key at most by one process: well under the 2^32 random nonces of
-/// NIST SP 800-38D §8.3, whatever the number of members.
-const MAX_SEALED: u64 = 1 << 28;

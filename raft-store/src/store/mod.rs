@@ -3,6 +3,7 @@
 //! A cheap handle; clones share one member of the cluster.
 
 mod error;
+mod keys;
 mod options;
 mod start;
 
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{CloseError, OpenError, ProposeError, ReadError, StoppedError};
+pub use self::keys::{RotateError, Rotation};
 pub use self::options::{Limits, Options};
 
 use crate::codec::encode_envelope;
@@ -269,22 +271,6 @@ impl Store {
     fn member(&self) -> Result<Arc<Member>, StoppedError> {
         let member = self.0.member.read();
         member.clone().ok_or_else(StoppedError::closed)
-    }
-
-    /// Unwraps data keys that the state has and the ring has not.
-    fn update_ring(&self) -> Result<(), SealError> {
-        let known = self.0.ring.read();
-        let is_known = |id: u32| known.contains(id);
-        let missing: Vec<_> = self.read(|state| {
-            let keys = state.data_keys().filter(|key| !is_known(key.id));
-            keys.cloned().collect()
-        });
-        drop(known);
-        for key in missing {
-            let added = self.0.ring.write().add(&key, &*self.0.seal);
-            added.map_err(|source| SealError::Provider { id: key.id, source })?;
-        }
-        Ok(())
     }
 }
 

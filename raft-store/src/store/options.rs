@@ -44,6 +44,8 @@ pub struct Limits {
     pub changes: usize,
     /// Log entries between two snapshots. As many stay in the log behind a snapshot.
     pub snapshot_every: u64,
+    /// Secrets that this process seals with one data key at most; the key is renewed before.
+    pub seals: u64,
     /// How long a start may take until this member leads or follows.
     pub start: Duration,
 }
@@ -55,6 +57,9 @@ impl Default for Limits {
             proposals: 1024,
             changes: 16_384,
             snapshot_every: 20_000,
+            // Well under the 2^32 random nonces of NIST SP 800-38D §8.3, whatever the number of
+            // members.
+            seals: 1 << 28,
             start: Duration::from_secs(120),
         }
     }

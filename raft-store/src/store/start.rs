@@ -50,7 +50,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         model,
         member: RwLock::new(Some(member)),
         seal: options.seal,
-        ring: RwLock::new(KeyRing::default()),
+        ring: RwLock::new(KeyRing::new(options.limits.seals)),
         limits: options.limits,
         proposals: Semaphore::new(options.limits.proposals),
     }));

@@ -4,6 +4,7 @@
 mod changes;
 mod fixture;
 mod formats;
+mod keys;
 mod limits;
 mod open;
 mod refusals;

@@ -99,6 +99,7 @@ impl AuthorityTask {
     /// The first step that failed; the records are as the step before left them.
     pub(crate) async fn settle(&self) -> Result<(), StepError> {
         let loaded = self.load_issuers();
+        self.tend_data_keys().await;
         if !self.store.status().is_some_and(|status| status.is_leader) {
             return loaded;
         }
@@ -111,6 +112,23 @@ impl AuthorityTask {
             }
         }
         loaded
+    }
+
+    /// Renews the data key when it is due. A failure must not keep authorities from their steps.
+    async fn tend_data_keys(&self) {
+        match self.store.tend_data_keys(self.clock.now()).await {
+            Ok(None) => {}
+            Ok(Some(rotation)) => info!(
+                data_key = rotation.data_key,
+                resealed = rotation.resealed,
+                removed = ?rotation.removed,
+                "data key rotated"
+            ),
+            Err(error) => warn!(
+                error = &error as &dyn std::error::Error,
+                "data key is not rotated"
+            ),
+        }
     }
 
     /// Does the next step of one kind; says whether there was one.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::change::Change;
 use crate::codec::outcome_to_bytes;
-use crate::command::{Command, Envelope, Outcome};
+use crate::command::{Command, Envelope, Outcome, Outcome as Done};
 use crate::record::{Revision, Sequence};
 use crate::state::journal::Journal;
 use crate::state::{RequestRecord, RowWrite, State, StateHash};
@@ -65,78 +65,72 @@ impl State {
     fn dispatch(&mut self, index: u64, envelope: &Envelope, journal: &mut Journal) -> Outcome {
         let at = envelope.at;
         match &envelope.command {
-            Command::CreateEntries(c) => Outcome::CreateEntries(self.create_entries(c, journal)),
-            Command::UpdateEntries(c) => Outcome::UpdateEntries(self.update_entries(c, journal)),
-            Command::DeleteEntries(c) => Outcome::DeleteEntries(self.delete_entries(c, journal)),
-            Command::PruneEntries(c) => Outcome::PruneEntries(self.prune_entries(c, journal)),
-            Command::AttestAgent(c) => Outcome::AttestAgent(self.attest_agent(c, at, journal)),
-            Command::RenewAgent(c) => Outcome::RenewAgent(self.renew_agent(c, journal)),
+            Command::CreateEntries(c) => Done::CreateEntries(self.create_entries(c, journal)),
+            Command::UpdateEntries(c) => Done::UpdateEntries(self.update_entries(c, journal)),
+            Command::DeleteEntries(c) => Done::DeleteEntries(self.delete_entries(c, journal)),
+            Command::PruneEntries(c) => Done::PruneEntries(self.prune_entries(c, journal)),
+            Command::AttestAgent(c) => Done::AttestAgent(self.attest_agent(c, at, journal)),
+            Command::RenewAgent(c) => Done::RenewAgent(self.renew_agent(c, journal)),
             Command::PromoteAgentSerial(c) => {
-                Outcome::PromoteAgentSerial(self.promote_agent_serial(c, journal))
+                Done::PromoteAgentSerial(self.promote_agent_serial(c, journal))
             }
-            Command::BanAgent(c) => Outcome::BanAgent(self.ban_agent(c, journal)),
-            Command::DeleteAgent(c) => Outcome::DeleteAgent(self.delete_agent(c, journal)),
+            Command::BanAgent(c) => Done::BanAgent(self.ban_agent(c, journal)),
+            Command::DeleteAgent(c) => Done::DeleteAgent(self.delete_agent(c, journal)),
             Command::SetAgentVersion(c) => {
-                Outcome::SetAgentVersion(self.set_agent_version(c, journal))
+                Done::SetAgentVersion(self.set_agent_version(c, journal))
             }
-            Command::PruneAgents(c) => Outcome::PruneAgents(self.prune_agents(c, journal)),
+            Command::PruneAgents(c) => Done::PruneAgents(self.prune_agents(c, journal)),
             Command::CreateJoinToken(c) => {
-                Outcome::CreateJoinToken(self.create_join_token(c, journal))
+                Done::CreateJoinToken(self.create_join_token(c, journal))
             }
             Command::DiscardJoinToken(c) => {
-                Outcome::DiscardJoinToken(self.discard_join_token(c, journal))
+                Done::DiscardJoinToken(self.discard_join_token(c, journal))
             }
             Command::PruneJoinTokens(c) => {
-                Outcome::PruneJoinTokens(self.prune_join_tokens(c, journal))
+                Done::PruneJoinTokens(self.prune_join_tokens(c, journal))
             }
             Command::AppendAuthorities(c) => {
-                Outcome::AppendAuthorities(self.append_authorities(c, journal))
+                Done::AppendAuthorities(self.append_authorities(c, journal))
             }
             Command::SetFederatedBundle(c) => {
-                Outcome::SetFederatedBundle(self.set_federated_bundle(c, journal))
+                Done::SetFederatedBundle(self.set_federated_bundle(c, journal))
             }
             Command::UpdateFederatedBundle(c) => {
-                Outcome::UpdateFederatedBundle(self.update_federated_bundle(c, journal))
+                Done::UpdateFederatedBundle(self.update_federated_bundle(c, journal))
             }
             Command::DeleteFederatedBundle(c) => {
-                Outcome::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
+                Done::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
             }
-            Command::PruneBundle(c) => Outcome::PruneBundle(self.prune_bundle(c, journal)),
+            Command::PruneBundle(c) => Done::PruneBundle(self.prune_bundle(c, journal)),
             Command::PrepareAuthority(c) => {
-                Outcome::PrepareAuthority(self.prepare_authority(c, journal))
+                Done::PrepareAuthority(self.prepare_authority(c, journal))
             }
             Command::PublishAuthority(c) => {
-                Outcome::PublishAuthority(self.publish_authority(c, journal))
+                Done::PublishAuthority(self.publish_authority(c, journal))
             }
             Command::ActivateAuthority(c) => {
-                Outcome::ActivateAuthority(self.activate_authority(c, journal))
+                Done::ActivateAuthority(self.activate_authority(c, journal))
             }
-            Command::RemoveAuthority(c) => {
-                Outcome::RemoveAuthority(self.remove_authority(c, journal))
-            }
-            Command::AddDataKey(c) => Outcome::AddDataKey(self.add_data_key(c, journal)),
-            Command::SetSetting(c) => Outcome::SetSetting(self.set_setting(c, journal)),
-            Command::RemoveDataKey(c) => Outcome::RemoveDataKey(self.remove_data_key(*c, journal)),
-            Command::ResealAuthority(c) => {
-                Outcome::ResealAuthority(self.reseal_authority(c, journal))
-            }
-            Command::CreateInvite(c) => Outcome::CreateInvite(self.create_invite(c, journal)),
-            Command::PruneInvites(c) => Outcome::PruneInvites(self.prune_invites(c, journal)),
-            Command::AdmitMember(c) => {
-                Outcome::AdmitMember(self.admit_member(c, index, at, journal))
-            }
+            Command::RemoveAuthority(c) => Done::RemoveAuthority(self.remove_authority(c, journal)),
+            Command::AddDataKey(c) => Done::AddDataKey(self.add_data_key(c, journal)),
+            Command::SetSetting(c) => Done::SetSetting(self.set_setting(c, journal)),
+            Command::RemoveDataKey(c) => Done::RemoveDataKey(self.remove_data_key(*c, journal)),
+            Command::ResealAuthority(c) => Done::ResealAuthority(self.reseal_authority(c, journal)),
+            Command::CreateInvite(c) => Done::CreateInvite(self.create_invite(c, journal)),
+            Command::PruneInvites(c) => Done::PruneInvites(self.prune_invites(c, journal)),
+            Command::AdmitMember(c) => Done::AdmitMember(self.admit_member(c, index, at, journal)),
             Command::AnnounceMember(c) => {
-                Outcome::AnnounceMember(self.announce_member(c, at, journal))
+                Done::AnnounceMember(self.announce_member(c, at, journal))
             }
-            Command::RemoveMember(c) => Outcome::RemoveMember(self.remove_member(*c, journal)),
+            Command::RemoveMember(c) => Done::RemoveMember(self.remove_member(*c, journal)),
             Command::SetClusterVersion(c) => {
-                Outcome::SetClusterVersion(self.set_cluster_version(c, journal))
+                Done::SetClusterVersion(self.set_cluster_version(c, journal))
             }
             #[cfg(feature = "next-format")]
-            Command::SetNote(c) => Outcome::SetNote(self.set_note(c, journal)),
+            Command::SetNote(c) => Done::SetNote(self.set_note(c, journal)),
             Command::BeginEpoch(c) => {
                 self.begin_epoch(c, journal);
-                Outcome::BeginEpoch(())
+                Done::BeginEpoch(())
             }
         }
     }

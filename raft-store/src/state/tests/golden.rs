@@ -66,8 +66,9 @@ fn apply(commands: &[&str]) -> (BTreeMap<Box<[u8]>, Vec<u8>>, State) {
 }
 
 fn shown(rows: &BTreeMap<Box<[u8]>, Vec<u8>>) -> Vec<String> {
-    let row = |(key, value): (&Box<[u8]>, &Vec<u8>)| format!("{} {}", hex(key), hex(value));
-    rows.iter().map(row).collect()
+    let rows = rows.iter();
+    rows.map(|(key, value)| format!("{} {}", hex(key), hex(value)))
+        .collect()
 }
 
 fn rewrite(golden: &Golden<'_>) {

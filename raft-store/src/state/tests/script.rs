@@ -385,6 +385,12 @@ fn member_command(line: &Line<'_>) -> Command {
             },
         }
         .into(),
+        _ => key_command(line),
+    }
+}
+
+fn key_command(line: &Line<'_>) -> Command {
+    match line.word(0) {
         "data-key" => AddDataKey {
             key: DataKey {
                 id: line.word(1).parse().unwrap(),
@@ -482,7 +488,7 @@ fn entry(line: &Line<'_>) -> RegistrationEntry {
         revision: 7,
         store_svid: line.has("store-svid"),
         hint: line.text("hint"),
-        additional_attributes: line.has("jti").then(|| AdditionalAttributes {
+        additional_attributes: line.has("jti").then_some(AdditionalAttributes {
             disable_x509_svid_prefetch: false,
             jwt_svid_include_jti: true,
         }),

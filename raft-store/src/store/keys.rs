@@ -1,0 +1,198 @@
+//! The ring of data keys: unwrapped as the state has them, and renewed.
+//!
+//! A renewal is a new key, then every authority's key under it, then the old ones go. Each step is a
+//! log entry, so whoever comes next goes on where the last one stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::clock::UnixTime;
+
+use super::{Proposal, ProposeError, Store};
+use crate::command::{AddDataKey, PruneInvites, RemoveDataKey, ResealAuthority, ResealOutcome};
+use crate::record::{AuthorityKind, AuthorityRecord};
+use crate::seal::{RecordName, SealError, SealProviderError, new_data_key};
+use crate::state::State;
+
+/// What a renewal of the data key did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rotation {
+    /// The data key that seals now.
+    pub data_key: u32,
+    /// Authorities whose key was sealed anew.
+    pub resealed: u64,
+    /// Data keys that left the ring.
+    pub removed: Vec<u32>,
+    /// Older data keys that stay for now: an unused invitation is sealed with them. They go once
+    /// it is over.
+    pub kept: Vec<u32>,
+}
+
+/// Why a renewal stopped. What was done stays; another call goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The seal provider did not wrap the new key.
+    #[error("the new data key cannot be wrapped")]
+    Provider(#[source] SealProviderError),
+    /// A key could not be opened or sealed anew.
+    #[error("{} cannot be sealed anew", .name.as_str())]
+    Seal {
+        /// Whose key.
+        name: RecordName,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// A step has no outcome to report.
+    #[error("a step of the rotation was not carried out")]
+    Store(#[source] ProposeError),
+    /// Other members renew it at the same time.
+    #[error("the data key is being rotated by another member, ask again")]
+    Overtaken,
+}
+
+impl Store {
+    /// Renews the data key, or goes on with a renewal that stopped half-way.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    pub async fn rotate_data_key(&self, now: UnixTime) -> Result<Rotation, RotateError> {
+        let is_half_way = !self.sealed_with_old_keys().is_empty() && !self.is_data_key_worn();
+        if !is_half_way {
+            self.add_data_key(now).await?;
+        }
+        self.finish_rotation(now).await
+    }
+
+    /// What the data keys need now and then: a renewal when the newest has sealed nearly as much as
+    /// is safe, and on the leader, the end of one that stopped half-way. `None` when all is well.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    pub async fn tend_data_keys(&self, now: UnixTime) -> Result<Option<Rotation>, RotateError> {
+        if self.is_data_key_worn() {
+            return self.rotate_data_key(now).await.map(Some);
+        }
+        let is_leader = self.status().is_some_and(|status| status.is_leader);
+        if !is_leader || self.read(|state| state.data_keys().count()) < 2 {
+            return Ok(None);
+        }
+        let rotation = self.finish_rotation(now).await?;
+        let is_something = rotation.resealed > 0 || !rotation.removed.is_empty();
+        Ok(is_something.then_some(rotation))
+    }
+
+    /// Whether this process has sealed nearly as much with the newest data key as is safe.
+    fn is_data_key_worn(&self) -> bool {
+        self.0.ring.read().is_worn()
+    }
+
+    async fn add_data_key(&self, now: UnixTime) -> Result<(), RotateError> {
+        for _ in 0..MAX_TRIES {
+            let newest = self.read(|state| state.data_keys().next_back().map(|key| key.id));
+            let id = newest.unwrap_or(0) + 1;
+            let key = new_data_key(id, &*self.0.seal).map_err(RotateError::Provider)?;
+            let added = self.propose(AddDataKey { key }, proposal(now)).await;
+            if added.map_err(RotateError::Store)? {
+                return Ok(());
+            }
+        }
+        Err(RotateError::Overtaken)
+    }
+
+    async fn finish_rotation(&self, now: UnixTime) -> Result<Rotation, RotateError> {
+        let mut rotation = Rotation::default();
+        for authority in self.sealed_with_old_keys() {
+            self.reseal(&authority, now).await?;
+            rotation.resealed += 1;
+        }
+        let prune = PruneInvites {
+            expired_before: now,
+            limit: MAX_INVITES,
+        };
+        let pruned = self.propose(prune, proposal(now)).await;
+        pruned.map_err(RotateError::Store)?;
+        let ids: Vec<u32> = self.read(|state| state.data_keys().map(|key| key.id).collect());
+        let Some((&newest, old)) = ids.split_last() else {
+            return Ok(rotation);
+        };
+        rotation.data_key = newest;
+        for &id in old {
+            let removed = self.propose(RemoveDataKey { id }, proposal(now)).await;
+            if removed.map_err(RotateError::Store)? {
+                rotation.removed.push(id);
+            } else if self.read(|state| state.data_keys().any(|key| key.id == id)) {
+                rotation.kept.push(id);
+            }
+        }
+        Ok(rotation)
+    }
+
+    async fn reseal(&self, authority: &AuthorityRecord, now: UnixTime) -> Result<(), RotateError> {
+        let name = RecordName::authority(authority.kind, &authority.id);
+        let opened = self.unseal(&name, &authority.sealed_key);
+        let sealed = opened.and_then(|key| self.seal(&name, &key));
+        let sealed_key = sealed.map_err(|source| RotateError::Seal { name, source })?;
+        let command = ResealAuthority {
+            kind: authority.kind,
+            id: authority.id.clone(),
+            sealed_key,
+        };
+        let outcome = self.propose(command, proposal(now)).await;
+        match outcome.map_err(RotateError::Store)? {
+            // It may have been removed meanwhile: then there is nothing left to seal.
+            ResealOutcome::Resealed | ResealOutcome::NotFound => Ok(()),
+            ResealOutcome::UnknownDataKey => Err(RotateError::Overtaken),
+        }
+    }
+
+    /// Authorities whose key is sealed with another data key than the newest.
+    fn sealed_with_old_keys(&self) -> Vec<Arc<AuthorityRecord>> {
+        let old = |state: &State| {
+            let newest = state.data_keys().next_back().map(|key| key.id);
+            AuthorityKind::ALL
+                .into_iter()
+                .flat_map(|kind| state.authorities(kind))
+                .filter(|authority| Some(authority.sealed_key.key_id) != newest)
+                .cloned()
+                .collect()
+        };
+        self.read(old)
+    }
+
+    /// Unwraps data keys that the state has and the ring has not, and drops those that it has no
+    /// more.
+    pub(super) fn update_ring(&self) -> Result<(), SealError> {
+        let ids: Vec<u32> = self.read(|state| state.data_keys().map(|key| key.id).collect());
+        if self.0.ring.read().ids().eq(ids.iter().copied()) {
+            return Ok(());
+        }
+        let keys: Vec<_> = self.read(|state| state.data_keys().cloned().collect());
+        let mut ring = self.0.ring.write();
+        ring.retain(&ids);
+        for key in keys {
+            if ring.contains(key.id) {
+                continue;
+            }
+            let added = ring.add(&key, &*self.0.seal);
+            added.map_err(|source| SealError::Provider { id: key.id, source })?;
+        }
+        Ok(())
+    }
+}
+
+fn proposal(now: UnixTime) -> Proposal {
+    Proposal {
+        deadline: DEADLINE,
+        ..Proposal::new(now)
+    }
+}
+
+/// How long one step of a renewal may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// New keys that are offered before other members are left to it.
+const MAX_TRIES: u32 = 3;
+
+/// Invitations that are cleared away in one step.
+const MAX_INVITES: u32 = 1000;

@@ -1,0 +1,154 @@
+//! The ring of data keys: rotation, wear, and members without the right seal key.
+
+use std::sync::Arc;
+
+use identity::clock::UnixTime;
+use identity::secret::SecretBytes;
+use raft_store::{
+    AddDataKey, AuthorityKind, AuthorityOutcome, AuthorityRecord, AuthorityState, CreateInvite,
+    DataKey, FileSeal, InviteId, InviteRecord, PrepareAuthority, RecordName, RotateError,
+    SealError, SealProvider as _, SealProviderError, Store,
+};
+
+use crate::fixture::{NOW, close, open, options, proposal};
+
+fn secret(text: &str) -> SecretBytes {
+    SecretBytes::new(text.as_bytes().to_vec())
+}
+
+async fn prepare(store: &Store, kind: AuthorityKind, id: &str) -> AuthorityOutcome {
+    let name = RecordName::authority(kind, id);
+    let authority = AuthorityRecord {
+        kind,
+        id: id.into(),
+        state: AuthorityState::Prepared,
+        issuer_id: None,
+        certificate: None,
+        public_key: vec![1],
+        issued_at: NOW,
+        not_after: UnixTime::from_secs(NOW.as_secs() + 1000),
+        sealed_key: store.seal(&name, &secret(id)).unwrap(),
+    };
+    let command = PrepareAuthority { authority };
+    store.propose(command, proposal()).await.unwrap()
+}
+
+fn authority(store: &Store, kind: AuthorityKind, id: &str) -> Arc<AuthorityRecord> {
+    store.read(|state| state.authority(kind, id).cloned().unwrap())
+}
+
+fn opened(store: &Store, kind: AuthorityKind, id: &str) -> Vec<u8> {
+    let record = authority(store, kind, id);
+    let name = RecordName::authority(kind, id);
+    let secret = store.unseal(&name, &record.sealed_key).unwrap();
+    secret.expose().to_vec()
+}
+
+async fn invite(store: &Store, expires_at: UnixTime) -> bool {
+    let id = InviteId::random();
+    let verifier = store.seal(&RecordName::invite(&id), &secret("verifier"));
+    let invite = InviteRecord {
+        id,
+        verifier: verifier.unwrap(),
+        expires_at,
+    };
+    let command = CreateInvite { invite };
+    store.propose(command, proposal()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation_reseals_every_authority_and_drops_the_old_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    for kind in AuthorityKind::ALL {
+        prepare(&store, kind, "a").await;
+    }
+    let stale = authority(&store, AuthorityKind::Jwt, "a")
+        .sealed_key
+        .clone();
+    assert!(invite(&store, UnixTime::from_secs(NOW.as_secs() + 10)).await);
+
+    let rotation = store.rotate_data_key(NOW).await.unwrap();
+    assert_eq!(rotation.data_key, 2);
+    assert_eq!(rotation.resealed, 4);
+    // The invitation is still good and needs the old key.
+    assert_eq!(rotation.kept, [1]);
+    assert_eq!(store.tend_data_keys(NOW).await.unwrap(), None);
+    let later = UnixTime::from_secs(NOW.as_secs() + 11);
+    let tended = store.tend_data_keys(later).await.unwrap().unwrap();
+    assert_eq!(tended.removed, [1]);
+    for kind in AuthorityKind::ALL {
+        assert_eq!(authority(&store, kind, "a").sealed_key.key_id, 2);
+        assert_eq!(opened(&store, kind, "a"), b"a");
+    }
+    // What was sealed before opens no more, in this process either.
+    let name = RecordName::authority(AuthorityKind::Jwt, "a");
+    let refused = store.unseal(&name, &stale).err();
+    assert!(
+        matches!(refused, Some(SealError::UnknownDataKey(1))),
+        "{refused:?}"
+    );
+    close(store, driver).await;
+
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(opened(&store, AuthorityKind::X509Root, "a"), b"a");
+    let again = store.rotate_data_key(NOW).await.unwrap();
+    assert_eq!(
+        (again.data_key, again.removed.as_slice()),
+        (3, [2].as_slice())
+    );
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_stopped_half_way_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    prepare(&store, AuthorityKind::Jwt, "a").await;
+    // All that a rotation did before its process died.
+    let context = [b"conclave data key ".as_slice(), &2_u32.to_be_bytes()].concat();
+    let seal = FileSeal::at(&dir.path().join("seal.key"));
+    let wrapped = seal.wrap(&context, &SecretBytes::new(vec![5; 32])).unwrap();
+    let key = DataKey { id: 2, wrapped };
+    assert!(store.propose(AddDataKey { key }, proposal()).await.unwrap());
+
+    let rotation = store.rotate_data_key(NOW).await.unwrap();
+    assert_eq!((rotation.data_key, rotation.resealed), (2, 1));
+    assert_eq!(rotation.removed, [1]);
+    assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_without_the_seal_key_says_so_and_leaves_all_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    prepare(&store, AuthorityKind::Jwt, "a").await;
+    std::fs::rename(dir.path().join("seal.key"), dir.path().join("away")).unwrap();
+    let failed = store.rotate_data_key(NOW).await.unwrap_err();
+    let RotateError::Provider(SealProviderError::Missing { location }) = failed else {
+        panic!("{failed}");
+    };
+    assert!(location.ends_with("seal.key"), "{location}");
+    assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worn_data_key_is_renewed_before_it_is_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.limits.seals = 8;
+    let (store, driver) = Store::open(options).await.unwrap();
+    prepare(&store, AuthorityKind::Jwt, "a").await;
+    let name = RecordName::new("x");
+    for _ in 0..5 {
+        assert_eq!(store.tend_data_keys(NOW).await.unwrap(), None);
+        store.seal(&name, &secret("x")).unwrap();
+    }
+    let rotation = store.tend_data_keys(NOW).await.unwrap().unwrap();
+    assert_eq!((rotation.data_key, rotation.resealed), (2, 1));
+    assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+    assert_eq!(store.seal(&name, &secret("x")).unwrap().key_id, 2);
+    close(store, driver).await;
+}
