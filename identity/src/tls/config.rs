@@ -21,6 +21,11 @@ use crate::tls::{SharedTlsMaterial, TlsError, provider};
 /// Everything on these connections is gRPC.
 const ALPN_HTTP2: &[u8] = b"h2";
 
+/// The same, as our own agents and servers speak it to each other: the server takes keep-alive pings
+/// as often as the client sends them. SPIRE's servers hang up on a client that pings more often than
+/// every five minutes, so an agent has to know before it begins.
+pub const ALPN_CONCLAVE: &[u8] = b"conclave/1";
+
 /// For a listener: shows the SVID of `material`, and lets in clients without a certificate and
 /// those whose certificate verifies and pleases `policy`.
 ///
@@ -44,7 +49,7 @@ pub fn server_config(
         .with_cert_resolver(Arc::new(SvidResolver(material)));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    config.alpn_protocols = offered();
     Ok(config)
 }
 
@@ -93,8 +98,13 @@ fn unresumed(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientCo
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    config.alpn_protocols = offered();
     Ok(config)
+}
+
+/// The server's order decides: its own protocol where both speak it.
+fn offered() -> Vec<Vec<u8>> {
+    vec![ALPN_CONCLAVE.to_vec(), ALPN_HTTP2.to_vec()]
 }
 
 pub(super) fn signatures() -> WebPkiSupportedAlgorithms {

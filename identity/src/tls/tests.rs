@@ -16,9 +16,10 @@ use crate::secret::{KeyType, PrivateKey};
 use crate::spiffe_id::SpiffeId;
 use crate::testing::TestAuthority;
 use crate::tls::{
-    ALPN_JOIN, ALPN_PEER, AuthorityPin, ClientPolicy, PeerError, SharedTlsMaterial, TlsMaterial,
-    client_config, insecure_bootstrap_client_config, join_client_config, join_server_config,
-    peer_client_config, peer_identity, peer_server_config, server_config, verify_svid_chain,
+    ALPN_CONCLAVE, ALPN_JOIN, ALPN_PEER, AuthorityPin, ClientPolicy, PeerError, SharedTlsMaterial,
+    TlsMaterial, client_config, insecure_bootstrap_client_config, join_client_config,
+    join_server_config, peer_client_config, peer_identity, peer_server_config, server_config,
+    verify_svid_chain,
 };
 use crate::x509::CertificateInfo;
 use crate::x509_svid::X509Svid;
@@ -130,9 +131,23 @@ fn both_sides_learn_who_the_other_is() {
     let svid = shown.svid().unwrap();
     assert_eq!(client.serial, svid.serial());
     assert_eq!(client.not_after, svid.not_after());
-    assert_eq!(connected.server.alpn_protocol(), Some(&b"h2"[..]));
+    assert_eq!(connected.client.alpn_protocol(), Some(ALPN_CONCLAVE));
     let group = connected.server.negotiated_key_exchange_group().unwrap();
     assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn plain_http2_is_spoken_with_whoever_knows_no_more() {
+    let setup = Setup::new();
+    let plain = vec![b"h2".to_vec()];
+    let mut client = ClientConfig::clone(&setup.client_config());
+    client.alpn_protocols = plain.clone();
+    let connected = connect(&Arc::new(client), &setup.server_config()).unwrap();
+    assert_eq!(connected.server.alpn_protocol(), Some(&b"h2"[..]));
+    let mut server = ServerConfig::clone(&setup.server_config());
+    server.alpn_protocols = plain;
+    let connected = connect(&setup.client_config(), &Arc::new(server)).unwrap();
+    assert_eq!(connected.client.alpn_protocol(), Some(&b"h2"[..]));
 }
 
 #[test]
