@@ -143,6 +143,7 @@ impl Running {
             client: client.clone(),
             servers,
             evidence,
+            cache: Arc::clone(&cache),
         };
         Ok(Self {
             config,
@@ -156,6 +157,7 @@ impl Running {
     }
 
     async fn serve(self, check: Check, shutdown: Shutdown) -> anyhow::Result<()> {
+        let connections = self.client.clone();
         let signer = Signer::new(
             self.client,
             Arc::clone(&self.cache),
@@ -178,6 +180,10 @@ impl Running {
         });
         let health = HealthService::new(socket_path.clone());
         let mut supervisor = Supervisor::stopped_by(shutdown);
+        supervisor.start("connections", |shutdown| async move {
+            connections.keep_connected(shutdown).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
         supervisor.start("agent SVID", |shutdown| self.rotator.run(shutdown));
         supervisor.start("sync", |shutdown| self.synchronizer.run(shutdown));
         supervisor.start("signing", |shutdown| signer.run(shutdown));

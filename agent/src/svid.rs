@@ -16,11 +16,12 @@ use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::{SvidError, X509Svid};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tonic::Code;
 use tracing::{debug, error, info, warn};
 
 use crate::attest::{AttestError, Attested, Evidence, attest};
-use crate::backoff::Backoff;
-use crate::cache::{issuer_key_ids, tainted_key_ids};
+use crate::backoff::{Backoff, FullJitter};
+use crate::cache::{Cache, issuer_key_ids, tainted_key_ids};
 use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
 use crate::jitter::jitter;
 use crate::storage::{DataFile, KeyStore, KeyStoreError};
@@ -29,6 +30,13 @@ use crate::storage::{DataFile, KeyStore, KeyStoreError};
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const MAX_RETRY: Duration = Duration::from_secs(60);
+
+/// Bounds of the wait while no server answers at all.
+const FIRST_OUTAGE_RETRY: Duration = Duration::from_millis(500);
+const MAX_OUTAGE_RETRY: Duration = Duration::from_secs(10);
+
+/// An SVID that has ended for good is told this often.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// The agent's SVID and bundle, in memory and on disk.
 pub struct OwnSvid {
@@ -222,6 +230,8 @@ pub struct Rotator {
     pub servers: Servers,
     /// What to attest again with.
     pub evidence: Option<Arc<Evidence>>,
+    /// Says how long there is something to serve without an SVID of the agent.
+    pub cache: Arc<Cache>,
 }
 
 impl Rotator {
@@ -231,6 +241,7 @@ impl Rotator {
     /// The agent has no valid SVID any more and no way to one.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), OwnSvidError> {
         let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
+        let mut outage = FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY);
         let mut wait = Duration::ZERO;
         loop {
             tokio::select! {
@@ -245,11 +256,15 @@ impl Rotator {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 renewed = self.renew() => match renewed {
-                    Ok(()) => backoff.reset(),
-                    Err(error) => {
-                        self.judge(error)?;
-                        wait = backoff.next(jitter());
+                    Ok(()) => {
+                        backoff.reset();
+                        outage.reset();
                     }
+                    Err(error) => wait = match self.judge(error)? {
+                        Prospect::Soon => outage.next(jitter()),
+                        Prospect::Later => backoff.next(jitter()),
+                        Prospect::None => REMIND,
+                    },
                 }
             }
         }
@@ -301,24 +316,67 @@ impl Rotator {
         Err(RenewError::AnotherId { received, expected })
     }
 
-    /// Whether the agent can go on after a failed renewal.
-    fn judge(&self, error: RenewError) -> Result<(), OwnSvidError> {
+    /// Whether the agent can go on after a failed renewal, and what to hope for.
+    fn judge(&self, error: RenewError) -> Result<Prospect, OwnSvidError> {
+        let (not_after, reattestable) = {
+            let held = self.own.held.lock();
+            (held.svid.not_after(), held.reattestable)
+        };
+        let soon_or_later = match error.is_outage() {
+            true => Prospect::Soon,
+            false => Prospect::Later,
+        };
+        let is_expired = self.servers.clock.now() > not_after;
+        if is_expired && !reattestable {
+            return self.outlive(not_after, error);
+        }
         error!(error = %chain(&error), "Could not rotate agent SVID");
         if self.own.must_reattest.load(Ordering::Relaxed) {
+            if error.is_outage() {
+                return Ok(Prospect::Soon);
+            }
             self.own.give_up(&chain(&error));
             return Err(OwnSvidError::MustReattest);
         }
         if let RenewError::Call(cause) = &error
             && let Some(demand) = cause.demand()
         {
-            return self.own.obey(demand, cause);
+            self.own.obey(demand, cause)?;
+            return Ok(Prospect::Later);
         }
-        let not_after = self.own.held.lock().svid.not_after();
-        if self.servers.clock.now() > not_after {
-            return Err(OwnSvidError::Expired(Box::new(error)));
+        match is_expired {
+            false => Ok(soon_or_later),
+            true if error.is_refusal() => Err(OwnSvidError::Expired(Box::new(error))),
+            // Nothing but attesting again can help, and that needs no SVID.
+            true => Ok(Prospect::Soon),
         }
-        Ok(())
     }
+
+    /// An agent that cannot attest again goes on as long as it has something to serve.
+    fn outlive(&self, not_after: UnixTime, error: RenewError) -> Result<Prospect, OwnSvidError> {
+        let now = self.servers.clock.now();
+        let Some(end) = self.cache.last_end().filter(|end| now < *end) else {
+            return Err(OwnSvidError::TokenSpent(Box::new(error)));
+        };
+        error!(
+            error = %chain(&error),
+            expired_at = not_after.as_secs(),
+            serves_until = end.as_secs(),
+            "Agent SVID has expired and its join token is spent; make a new token with \
+             `conclave-server token generate` and restart the agent with it"
+        );
+        Ok(Prospect::None)
+    }
+}
+
+/// What an agent whose renewal failed can hope for.
+enum Prospect {
+    /// That a server answers.
+    Soon,
+    /// That a server answers otherwise.
+    Later,
+    /// Nothing, until somebody starts the agent anew.
+    None,
 }
 
 /// Why the agent's SVID was not renewed.
@@ -355,6 +413,31 @@ pub enum RenewError {
     Tls(#[from] TlsError),
 }
 
+impl RenewError {
+    fn call(&self) -> Option<&CallError> {
+        match self {
+            Self::Call(error) | Self::Attest(AttestError::Call(error)) => Some(error),
+            Self::Attest(_)
+            | Self::NoEvidence
+            | Self::Keys(_)
+            | Self::Csr(_)
+            | Self::Svid(_)
+            | Self::AnotherId { .. }
+            | Self::Tls(_) => None,
+        }
+    }
+
+    /// Whether the servers did not answer, or could not.
+    fn is_outage(&self) -> bool {
+        self.call().is_some_and(CallError::is_transient)
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.call()
+            .is_some_and(|error| error.code() == Code::PermissionDenied)
+    }
+}
+
 /// Why the agent cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnSvidError {
@@ -364,9 +447,15 @@ pub enum OwnSvidError {
     /// The server wants it to attest again, which it cannot do.
     #[error("agent needs to re-attest, and the attestation method is not re-attestable")]
     MustReattest,
-    /// Its SVID ended.
+    /// Its SVID ended, and the server refuses to attest it again.
     #[error("current SVID has already expired and rotation failed")]
     Expired(#[source] Box<RenewError>),
+    /// Its SVID ended, so did those of all workloads, and it cannot attest again by itself.
+    #[error(
+        "agent SVID has expired and its join token is spent; make a new token with \
+         `conclave-server token generate` and restart the agent with it"
+    )]
+    TokenSpent(#[source] Box<RenewError>),
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! Node attestation: how an agent without an SVID gets one.
 //!
 //! Over one connection, made without a client certificate: evidence in, SVID out, then the bundle.
+//! If that breaks once the SVID is there, the bundle comes over another one.
 
 mod start;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::supervisor::chain;
 use identity::bundle::Bundle;
 use identity::secret::{PrivateKey, SecretBytes};
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{PeerError, TlsError, TlsMaterial, verify_svid_chain};
+use identity::trust_domain::TrustDomain;
 use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::{SvidError, X509Svid};
 use proto::spire::api::server::agent::v1::agent_client::AgentClient;
@@ -22,13 +25,20 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::transport::Channel;
+use tracing::debug;
 
+use crate::backoff::FullJitter;
 use crate::client::{self, CallError, Dialer, Malformed, Servers};
+use crate::jitter::jitter;
 
 pub use start::{StartError, Starter};
 
 /// The time that a whole attestation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bounds of the wait before a bundle is asked for again.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(2);
 
 /// What proves this node to the server.
 pub enum Evidence {
@@ -59,9 +69,9 @@ pub async fn attest(
     let csr_der = generate_csr(key, None, &[]).map_err(AttestError::Csr)?;
     let whole = async {
         let channel = dialer.connect().await.map_err(CallError::Dial)?;
-        let (chain, reattestable) = request_svid(channel.clone(), evidence, csr_der).await?;
-        let svid = X509Svid::new(chain, key.clone()).map_err(AttestError::Svid)?;
-        let bundle = client::own_bundle(channel, &servers.trust_domain).await?;
+        let (signed, reattestable) = request_svid(channel.clone(), evidence, csr_der).await?;
+        let svid = X509Svid::new(signed, key.clone()).map_err(AttestError::Svid)?;
+        let bundle = bundle(dialer, channel, &servers.trust_domain).await?;
         check(&svid, &bundle, servers)?;
         Ok(Attested {
             svid,
@@ -72,6 +82,31 @@ pub async fn attest(
     match tokio::time::timeout(DEADLINE, whole).await {
         Ok(result) => result,
         Err(_elapsed) => Err(CallError::Deadline(DEADLINE).into()),
+    }
+}
+
+/// The bundle over `channel`, or over another connection: the evidence may be spent by now, so
+/// nothing less than the deadline of the attestation ends the attempts.
+async fn bundle(
+    dialer: &Dialer,
+    channel: Channel,
+    trust_domain: &TrustDomain,
+) -> Result<Bundle, CallError> {
+    let mut backoff = FullJitter::new(FIRST_RETRY, MAX_RETRY);
+    let mut connection = Ok(channel);
+    loop {
+        let result = match connection {
+            Ok(channel) => client::own_bundle(channel, trust_domain).await,
+            Err(error) => Err(CallError::Dial(error)),
+        };
+        match result {
+            Err(error) if error.is_transient() => {
+                debug!(error = %chain(&error), "Failed to fetch bundle; retrying");
+            }
+            other => return other,
+        }
+        tokio::time::sleep(backoff.next(jitter())).await;
+        connection = dialer.connect().await;
     }
 }
 
@@ -153,6 +188,25 @@ pub enum AttestError {
 }
 
 impl AttestError {
+    /// Whether the next attempt may succeed for no other reason than that a server answers.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_transient())
+    }
+
+    /// Whether the evidence may have been used although there is nothing to show for it.
+    pub fn is_undecided(&self) -> bool {
+        match self {
+            Self::Call(error) => error.is_undecided(),
+            Self::Csr(_) | Self::Tls(_) => false,
+            Self::Svid(_) | Self::NotAnAgent(_) | Self::Unverifiable(_) => true,
+        }
+    }
+
+    /// Whether the server knows no such token, or not any more.
+    pub fn is_spent_token(&self) -> bool {
+        matches!(self, Self::Call(error) if error.code() == Code::InvalidArgument)
+    }
+
     /// Whether the server refuses this node for good.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Call(error) if error.code() == Code::PermissionDenied)

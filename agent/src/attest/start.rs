@@ -16,13 +16,17 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{AttestError, Attested, Evidence, attest};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, FullJitter};
 use crate::client::{Dialer, Servers, TlsMode};
 use crate::jitter::jitter;
 use crate::storage::{DataError, DataFile, KeyStore, KeyStoreError};
 
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Bounds of the wait while no server answers at all.
+const FIRST_OUTAGE_WAIT: Duration = Duration::from_millis(200);
+const MAX_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 
 /// After this time without success the agent gives up, as SPIRE's does: whoever runs it decides.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
@@ -44,6 +48,10 @@ impl Starter {
     /// The agent's SVID and bundle: the stored ones, or new ones, which are stored. Tries again
     /// where that can help. Cancel-safe, but a join token may be spent.
     ///
+    /// An attempt that got no answer may have used the token. The next one, with the same key on
+    /// whichever server answers, succeeds if it did not and is refused if it did: a token admits one
+    /// agent on all servers together.
+    ///
     /// # Errors
     /// The server refuses, nothing was reached for a minute, or the store fails.
     pub async fn start(
@@ -59,8 +67,11 @@ impl Starter {
         info!("SVID is not found. Starting node attestation");
         let started = Instant::now();
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        let mut outage = FullJitter::new(FIRST_OUTAGE_WAIT, MAX_OUTAGE_WAIT);
+        let mut may_be_spent = false;
+        // An attempt after one that got no answer is the same one, perhaps on another server.
+        let key = keys.generate(None)?;
         loop {
-            let key = keys.generate(None)?;
             let error = match self.attest(data, evidence, &key).await? {
                 Ok(attested) => {
                     self.store(&attested, data)?;
@@ -68,7 +79,14 @@ impl Starter {
                 }
                 Err(error) => error,
             };
-            let wait = backoff.next(jitter());
+            if may_be_spent && error.is_spent_token() {
+                return Err(StartError::TokenSpent(error));
+            }
+            may_be_spent |= error.is_undecided();
+            let wait = match error.is_transient() {
+                true => outage.next(jitter()),
+                false => backoff.next(jitter()),
+            };
             if error.is_refusal() || started.elapsed() + wait > GIVE_UP_AFTER {
                 return Err(StartError::Attest(error));
             }
@@ -194,6 +212,12 @@ pub enum StartError {
     /// The node could not be attested.
     #[error("node attestation failed")]
     Attest(#[source] AttestError),
+    /// An attempt without an answer had used the token.
+    #[error(
+        "join token was used by an attempt that got no answer; make a new one with \
+         `conclave-server token generate`"
+    )]
+    TokenSpent(#[source] AttestError),
     /// The store of the SVID and the bundle fails.
     #[error(transparent)]
     Data(#[from] DataError),

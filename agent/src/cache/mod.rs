@@ -54,6 +54,12 @@ impl Cache {
         self.unsigned.notify_one();
     }
 
+    /// Takes in entries that are new or differ, and drops those that are gone.
+    pub fn change_entries(&self, entries: &[Arc<AuthorizedEntry>], gone: &[EntryId]) {
+        self.state.lock().change_entries(entries, gone);
+        self.unsigned.notify_one();
+    }
+
     /// Makes the bundles exactly `bundles`, but never drops the one of the own trust domain.
     pub fn set_bundles(&self, bundles: Vec<Bundle>) {
         self.state.lock().set_bundles(bundles);
@@ -99,6 +105,11 @@ impl Cache {
     /// When the next SVID is due for renewal.
     pub fn next_rotation(&self) -> Option<UnixTime> {
         self.state.lock().next_rotation()
+    }
+
+    /// When the last of the SVIDs ends; `None` if there is none.
+    pub fn last_end(&self) -> Option<UnixTime> {
+        self.state.lock().last_end()
     }
 
     /// Returns when an SVID may be missing. Cancel-safe.

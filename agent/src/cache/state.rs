@@ -84,14 +84,41 @@ impl State {
             changed.extend(self.set_entry(entry));
         }
         for id in gone {
-            if let Some(record) = self.records.remove(&id) {
-                debug!(entry = %id, spiffe_id = %record.entry.spiffe_id, "Entry removed");
-                self.index.remove(&record.entry);
-                changed.push(record.entry);
+            changed.extend(self.remove_entry(&id));
+        }
+        self.refresh_views_of(&changed);
+    }
+
+    /// Takes in entries that are new or differ, and drops those that are gone.
+    pub fn change_entries(&mut self, entries: &[Arc<AuthorizedEntry>], gone: &[EntryId]) {
+        let mut changed = Vec::new();
+        for entry in entries {
+            match entry.store_svid {
+                true => changed.extend(self.remove_entry(&entry.id)),
+                false => changed.extend(self.set_entry(entry)),
             }
         }
+        for id in gone {
+            changed.extend(self.remove_entry(id));
+        }
+        self.refresh_views_of(&changed);
+    }
+
+    /// The entry that was there.
+    fn remove_entry(&mut self, id: &EntryId) -> Option<Arc<AuthorizedEntry>> {
+        let record = self.records.remove(id)?;
+        debug!(entry = %id, spiffe_id = %record.entry.spiffe_id, "Entry removed");
+        self.index.remove(&record.entry);
+        Some(record.entry)
+    }
+
+    /// Recomputes the views that have one of `entries` or may have it now.
+    fn refresh_views_of(&mut self, entries: &[Arc<AuthorizedEntry>]) {
+        if entries.is_empty() {
+            return;
+        }
         self.refresh_views(|view, selectors| {
-            changed.iter().any(|entry| {
+            entries.iter().any(|entry| {
                 entry.selectors.is_subset(selectors)
                     || view.identities().iter().any(|one| one.entry.id == entry.id)
             })
@@ -342,6 +369,15 @@ impl State {
     /// The bundle of a trust domain.
     pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<TrustBundle>> {
         self.bundles.get(trust_domain).cloned()
+    }
+
+    /// When the last of the SVIDs ends.
+    pub fn last_end(&self) -> Option<UnixTime> {
+        let svids = self
+            .records
+            .values()
+            .filter_map(|record| record.svid.as_ref());
+        svids.map(|svid| svid.not_after()).max()
     }
 
     /// How much is held.

@@ -53,8 +53,8 @@ impl ServerClient {
     /// # Errors
     /// No answer, or none that is a bundle of that trust domain.
     pub async fn own_bundle(&self) -> Result<Bundle, CallError> {
-        self.call(CALL_DEADLINE, |channel| {
-            own_bundle(channel, &self.0.trust_domain)
+        self.call(CALL_DEADLINE, |link| {
+            own_bundle(link.channel(), &self.0.trust_domain)
         })
         .await
     }
@@ -72,9 +72,12 @@ impl ServerClient {
             output_mask: None,
         };
         let answer = self
-            .call(CALL_DEADLINE, |channel| async {
-                let mut client = bundle_client(channel);
-                Ok(client.get_federated_bundle(request).await?.into_inner())
+            .call(CALL_DEADLINE, |link| {
+                let request = request.clone();
+                async move {
+                    let mut client = bundle_client(link.channel());
+                    Ok(client.get_federated_bundle(request).await?.into_inner())
+                }
             })
             .await;
         match answer {
@@ -101,10 +104,13 @@ impl ServerClient {
             params: params.collect(),
         };
         let results = self
-            .call(CALL_DEADLINE, |channel| async {
-                let mut client = svid_client(channel);
-                let answer = client.batch_new_x509svid(request).await?;
-                Ok(answer.into_inner().results)
+            .call(CALL_DEADLINE, |link| {
+                let request = request.clone();
+                async move {
+                    let mut client = svid_client(link.channel());
+                    let answer = client.batch_new_x509svid(request).await?;
+                    Ok(answer.into_inner().results)
+                }
             })
             .await?;
         if results.len() != ids.len() {
@@ -134,9 +140,12 @@ impl ServerClient {
             audience: audience.to_vec(),
         };
         let svid = self
-            .call(deadline, |channel| async {
-                let mut client = svid_client(channel);
-                Ok(client.new_jwtsvid(request).await?.into_inner().svid)
+            .call(deadline, |link| {
+                let request = request.clone();
+                async move {
+                    let mut client = svid_client(link.channel());
+                    Ok(client.new_jwtsvid(request).await?.into_inner().svid)
+                }
             })
             .await?
             .ok_or(Malformed::Missing("JWT-SVID"))?;
@@ -161,9 +170,12 @@ impl ServerClient {
             params: Some(AgentX509svidParams { csr: csr_der }),
         };
         let svid = self
-            .call(CALL_DEADLINE, |channel| async {
-                let mut client = AgentClient::new(channel);
-                Ok(client.renew_agent(request).await?.into_inner().svid)
+            .call(CALL_DEADLINE, |link| {
+                let request = request.clone();
+                async move {
+                    let mut client = AgentClient::new(link.channel());
+                    Ok(client.renew_agent(request).await?.into_inner().svid)
+                }
             })
             .await?;
         Ok(chain(svid)?)
@@ -178,9 +190,14 @@ impl ServerClient {
             agent_version: agent_version.to_owned(),
             ..PostStatusRequest::default()
         };
-        self.call(CALL_DEADLINE, |channel| async {
-            AgentClient::new(channel).post_status(request).await?;
-            Ok(())
+        self.call(CALL_DEADLINE, |link| {
+            let request = request.clone();
+            async move {
+                AgentClient::new(link.channel())
+                    .post_status(request)
+                    .await?;
+                Ok(())
+            }
         })
         .await
     }

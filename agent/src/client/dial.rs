@@ -1,29 +1,43 @@
 //! Finds a server that answers: addresses, TCP, TLS.
 //!
-//! One dialer serves one kind of credentials. A channel that loses its connection dials again by
-//! itself, at whichever server answers.
+//! One dialer serves one kind of credentials. It begins with a server picked at random, so that
+//! agents spread over the servers, and does not wait for one that is slow to answer: the next is
+//! tried beside it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use identity::clock::Clock;
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use identity::clock::{Clock, UnixTime};
 use identity::spiffe_id::SpiffeId;
-use identity::tls::{self, SharedTlsMaterial, TlsError};
+use identity::tls::{self, ALPN_CONCLAVE, SharedTlsMaterial, TlsError};
 use identity::trust_domain::TrustDomain;
-use parking_lot::Mutex;
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+use super::link::{Link, Stream};
+use crate::jitter::jitter;
 
 /// How long one address may take for TCP, and again for TLS.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a name may take to be looked up.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What one address has ahead of the next one.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// Addresses that are tried at most; a name may stand for any number.
+const MAX_TARGETS: usize = 32;
+
+/// How long sent bytes may stay unacknowledged. Servers that take pings are found dead sooner.
+const USER_TIMEOUT_MS: u32 = 3_000;
 
 /// Where a server listens; a name may stand for several servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +68,15 @@ pub enum TlsMode {
     Insecure,
 }
 
+/// Which servers to connect to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choice<'a> {
+    /// None of these.
+    pub(super) except: &'a [SocketAddr],
+    /// This one only if no other answers.
+    pub(super) last: Option<SocketAddr>,
+}
+
 /// Connects to one of several servers.
 #[derive(Clone)]
 pub struct Dialer(Arc<Inner>);
@@ -61,7 +84,8 @@ pub struct Dialer(Arc<Inner>);
 struct Inner {
     addresses: Vec<ServerAddress>,
     config: Arc<ClientConfig>,
-    preferred: AtomicUsize,
+    material: Option<SharedTlsMaterial>,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Dialer {
@@ -78,84 +102,44 @@ impl Dialer {
     pub fn new(servers: &Servers, mode: TlsMode) -> Result<Self, TlsError> {
         let server_id = SpiffeId::server(&servers.trust_domain);
         let clock = Arc::clone(&servers.clock);
-        let config = match mode {
-            TlsMode::Verified(material) => tls::client_config(material, server_id, clock),
-            TlsMode::Insecure => tls::insecure_bootstrap_client_config(server_id, clock),
+        let (config, material) = match mode {
+            TlsMode::Verified(material) => (
+                tls::client_config(material.clone(), server_id, clock),
+                Some(material),
+            ),
+            TlsMode::Insecure => (
+                tls::insecure_bootstrap_client_config(server_id, clock),
+                None,
+            ),
         };
         Ok(Self(Arc::new(Inner {
             addresses: servers.addresses.clone(),
             config: Arc::new(config?),
-            preferred: AtomicUsize::new(0),
+            material,
+            clock: Arc::clone(&servers.clock),
         })))
     }
 
-    /// A channel whose connection stands.
+    /// A channel whose connection stands. It fails for good with the connection.
     ///
     /// # Errors
-    /// What the last address failed with; [`DialError::Untrusted`] only if every one did.
+    /// As [`Dialer::open`].
     pub async fn connect(&self) -> Result<Channel, DialError> {
-        let first = Mutex::new(Some(self.dial().await?));
-        let dialer = self.clone();
-        let connector = tower::service_fn(move |_uri| {
-            let first = first.lock().take();
-            let dialer = dialer.clone();
-            async move {
-                match first {
-                    Some(stream) => Ok(TokioIo::new(stream)),
-                    None => dialer.dial().await.map(TokioIo::new),
-                }
-            }
-        });
-        // The name is not looked up: the connector knows where to go.
-        Endpoint::from_static("http://spire-server")
-            .connect_with_connector(connector)
-            .await
-            .map_err(DialError::Http2)
+        Ok(self.open(Choice::default()).await?.channel())
     }
 
-    /// Makes the next connection start with another server.
-    pub(super) fn prefer_next(&self) {
-        self.0.preferred.fetch_add(1, Ordering::Relaxed);
-    }
-
-    async fn dial(&self) -> Result<TlsStream<TcpStream>, DialError> {
-        let mut targets = self.resolve().await?;
-        let preferred = self.0.preferred.load(Ordering::Relaxed) % targets.len();
-        targets.rotate_left(preferred);
-        let mut failure: Option<DialError> = None;
-        for target in targets {
-            match self.0.open(&target).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    let worse = |held: &DialError| held.is_untrusted_server();
-                    if failure.as_ref().is_none_or(worse) || !error.is_untrusted_server() {
-                        failure = Some(error);
-                    }
-                }
-            }
-        }
-        Err(failure.expect("invariant: there is at least one target"))
-    }
-
-    /// Every socket address of every server, at least one.
-    async fn resolve(&self) -> Result<Vec<Target>, DialError> {
-        let mut targets = Vec::new();
-        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in &self.0.addresses {
-            let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
-            match tokio::time::timeout(STEP_DEADLINE, lookup).await {
-                Ok(Ok(found)) => targets.extend(found.map(|socket| Target {
-                    host: address.host.clone(),
-                    socket,
-                })),
-                Ok(Err(error)) => failure = error,
-                Err(_elapsed) => failure = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        if targets.is_empty() {
-            return Err(DialError::Resolve(failure));
-        }
-        Ok(targets)
+    /// A connection to the first server that answers. Cancel-safe.
+    ///
+    /// # Errors
+    /// What an address failed with; [`DialError::Untrusted`] only if every one did.
+    pub(super) async fn open(&self, choice: Choice<'_>) -> Result<Link, DialError> {
+        self.0.check_svid()?;
+        let mut targets = self.0.resolve().await?;
+        targets.retain(|target| !choice.except.contains(&target.socket));
+        shuffle(&mut targets);
+        targets.sort_by_key(|target| Some(target.socket) == choice.last);
+        targets.truncate(MAX_TARGETS);
+        self.0.race(targets).await
     }
 }
 
@@ -165,27 +149,111 @@ struct Target {
 }
 
 impl Inner {
-    async fn open(&self, target: &Target) -> Result<TlsStream<TcpStream>, DialError> {
+    /// A server would refuse an SVID that has ended, and an agent that keeps on trying.
+    fn check_svid(&self) -> Result<(), DialError> {
+        let material = self.material.as_ref().map(SharedTlsMaterial::load);
+        let not_after = material.and_then(|material| material.svid().map(|svid| svid.not_after()));
+        match not_after {
+            Some(not_after) if self.clock.now() > not_after => {
+                Err(DialError::SvidExpired { not_after })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Every socket address of every server, at least one.
+    async fn resolve(&self) -> Result<Vec<Target>, DialError> {
+        let lookups = self.addresses.iter().map(|address| async {
+            let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
+            let found = within(LOOKUP_DEADLINE, lookup).await?;
+            let targets = found.map(|socket| Target {
+                host: address.host.clone(),
+                socket,
+            });
+            Ok(targets.collect::<Vec<_>>())
+        });
+        let mut targets: Vec<Target> = Vec::new();
+        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for found in join_all(lookups).await {
+            match found {
+                Ok(found) => targets.extend(found),
+                Err(error) => failure = error,
+            }
+        }
+        targets.sort_by_key(|target| target.socket);
+        targets.dedup_by_key(|target| target.socket);
+        if targets.is_empty() {
+            return Err(DialError::Resolve(failure));
+        }
+        Ok(targets)
+    }
+
+    /// Tries the targets in their order, each beside those before it that have not answered yet.
+    async fn race(&self, targets: Vec<Target>) -> Result<Link, DialError> {
+        let mut waiting = targets.into_iter();
+        let mut trying = FuturesUnordered::new();
+        let mut failure: Option<DialError> = None;
+        loop {
+            if let Some(target) = waiting.next() {
+                trying.push(self.open(target));
+            } else if trying.is_empty() {
+                return Err(failure.unwrap_or(DialError::NoOther));
+            }
+            let has_more = !waiting.as_slice().is_empty();
+            tokio::select! {
+                Some(result) = trying.next() => match result {
+                    Ok(link) => return Ok(link),
+                    Err(error) => {
+                        let worse = |held: &DialError| held.is_untrusted_server();
+                        if failure.as_ref().is_none_or(worse) || !error.is_untrusted_server() {
+                            failure = Some(error);
+                        }
+                    }
+                },
+                () = tokio::time::sleep(HEAD_START), if has_more => {}
+            }
+        }
+    }
+
+    async fn open(&self, target: Target) -> Result<Link, DialError> {
         let address = target.socket;
-        let connect = TcpStream::connect(address);
-        let tcp = within_step(connect).await;
+        let tcp = within(STEP_DEADLINE, TcpStream::connect(address)).await;
         let tcp = tcp
-            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
+            .and_then(|tcp| tune(&tcp).map(|()| tcp))
             .map_err(|source| DialError::Connect { address, source })?;
-        let name = ServerName::try_from(target.host.clone())
+        let name = ServerName::try_from(target.host)
             .unwrap_or_else(|_not_a_name| ServerName::IpAddress(address.ip().into()));
         let handshake = TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp);
-        within_step(handshake)
+        let tls = within(STEP_DEADLINE, handshake)
             .await
-            .map_err(|source| DialError::from_tls(address, source))
+            .map_err(|source| DialError::from_tls(address, source))?;
+        let takes_pings = tls.get_ref().1.alpn_protocol() == Some(ALPN_CONCLAVE);
+        let stream = Stream {
+            tls,
+            address,
+            takes_pings,
+        };
+        Link::new(stream).await.map_err(DialError::Http2)
     }
 }
 
-async fn within_step<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match tokio::time::timeout(STEP_DEADLINE, step).await {
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    rustix::net::sockopt::set_tcp_user_timeout(tcp, USER_TIMEOUT_MS)?;
+    Ok(())
+}
+
+async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(deadline, step).await {
         Ok(result) => result,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
     }
+}
+
+fn shuffle(targets: &mut Vec<Target>) {
+    let mut drawn: Vec<(f64, Target)> = targets.drain(..).map(|one| (jitter(), one)).collect();
+    drawn.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    targets.extend(drawn.into_iter().map(|(_, target)| target));
 }
 
 /// Why no server was reached.
@@ -224,6 +292,15 @@ pub enum DialError {
     /// The server does not speak HTTP/2.
     #[error("HTTP/2 handshake failed")]
     Http2(#[source] tonic::transport::Error),
+    /// There is no server but those that were asked already.
+    #[error("there is no other server")]
+    NoOther,
+    /// No server would let this agent in.
+    #[error("the agent's SVID ended at {} and no server would take it", .not_after.as_secs())]
+    SvidExpired {
+        /// The last second of the SVID.
+        not_after: UnixTime,
+    },
 }
 
 impl DialError {

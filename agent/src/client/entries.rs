@@ -46,7 +46,7 @@ impl ServerClient {
     /// # Errors
     /// The call failed or broke the protocol; `known` still tells what was authorised last.
     pub async fn sync_entries(&self, known: &KnownEntries) -> Result<KnownEntries, CallError> {
-        self.call(CALL_DEADLINE, |channel| sync(channel, known))
+        self.call(CALL_DEADLINE, |link| sync(link.channel(), known))
             .await
     }
 }
@@ -152,7 +152,8 @@ fn split_by_state(
     (held, stale)
 }
 
-/// Entries off the wire; one that equals the held one is the held one.
+/// Entries off the wire; one that equals the held one is the held one, and one that cannot be read is
+/// left out.
 fn read_entries(wire: Vec<types::Entry>, known: &KnownEntries) -> KnownEntries {
     let mut entries = KnownEntries::new();
     for one in wire {

@@ -1,6 +1,6 @@
 //! Why a call to the server failed, by what the agent can do about it.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -11,6 +11,7 @@ use proto::spire::api::types::permission_denied_details::Reason;
 use tonic::{Code, Status};
 
 use super::DialError;
+use super::link::Link;
 
 /// Why a call has no answer to use.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,10 @@ pub enum CallError {
     /// The server refuses an SVID that was renewed during the call.
     #[error("{}", rpc_text(.0))]
     Superseded(Box<Status>),
-    /// The server, or the connection to it, failed.
+    /// The connection broke. The server may still act on the call.
+    #[error("{}", rpc_text(.0))]
+    Transport(Box<Status>),
+    /// The server failed.
     #[error("{}", rpc_text(.0))]
     Status(Box<Status>),
     /// No answer in time. The server may still act on the call.
@@ -81,6 +85,7 @@ impl CallError {
             Self::Denied { demand, .. } => *demand,
             Self::Dial(_)
             | Self::Superseded(_)
+            | Self::Transport(_)
             | Self::Status(_)
             | Self::Deadline(_)
             | Self::Malformed(_) => None,
@@ -89,13 +94,25 @@ impl CallError {
 
     /// Whether the server's certificate does not chain to the bundle.
     pub fn is_untrusted_server(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_untrusted_server())
+    }
+
+    /// Whether no server gave any answer, so that there is nothing to do but to ask again.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Dial(_) | Self::Transport(_) | Self::Deadline(_))
+    }
+
+    /// Whether no server answered, or none could help now, as they say themselves.
+    pub fn is_transient(&self) -> bool {
+        !self.is_untrusted_server() && (self.is_outage() || self.code() == Code::Unavailable)
+    }
+
+    /// Whether a server may have acted on the call although it failed.
+    pub fn is_undecided(&self) -> bool {
         match self {
-            Self::Dial(error) => error.is_untrusted_server(),
-            // A connection that is made anew under way fails as a status.
-            Self::Status(status) => dial_error(status).is_some_and(DialError::is_untrusted_server),
-            Self::Denied { .. } | Self::Superseded(_) | Self::Deadline(_) | Self::Malformed(_) => {
-                false
-            }
+            Self::Transport(_) | Self::Deadline(_) | Self::Malformed(_) => true,
+            Self::Status(_) => self.is_of_the_server(),
+            Self::Dial(_) | Self::Denied { .. } | Self::Superseded(_) => false,
         }
     }
 
@@ -103,7 +120,7 @@ impl CallError {
     pub fn code(&self) -> Code {
         match self {
             // Another try, on a new connection, can succeed at once.
-            Self::Dial(_) | Self::Superseded(_) => Code::Unavailable,
+            Self::Dial(_) | Self::Superseded(_) | Self::Transport(_) => Code::Unavailable,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::Status(status) => status.code(),
             Self::Deadline(_) => Code::DeadlineExceeded,
@@ -111,22 +128,35 @@ impl CallError {
         }
     }
 
-    /// Whether another connection could do better.
-    pub(super) fn is_of_the_connection(&self) -> bool {
-        !matches!(self, Self::Superseded(_))
-            && matches!(
-                self.code(),
-                Code::Unavailable
-                    | Code::Unknown
-                    | Code::Internal
-                    | Code::Cancelled
-                    | Code::DeadlineExceeded
-            )
+    /// This failure of a call on `link`. The first use of a renewed SVID makes the one before
+    /// invalid: a call that was under way with that one is then refused, which says nothing about
+    /// the agent.
+    pub(super) fn on(self, link: &Link) -> Self {
+        match self {
+            Self::Denied { status, .. } if link.has_ended() => Self::Superseded(status),
+            other => other,
+        }
+    }
+
+    /// Whether another server could do better.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        matches!(
+            self.code(),
+            Code::Unavailable
+                | Code::Unknown
+                | Code::Internal
+                | Code::Cancelled
+                | Code::DeadlineExceeded
+        )
     }
 }
 
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
+        // Only a status that was made on this side has a cause.
+        if status.source().is_some() {
+            return Self::Transport(Box::new(status));
+        }
         if status.code() == Code::PermissionDenied {
             return Self::Denied {
                 demand: demand(&status),
@@ -160,17 +190,6 @@ fn demand(status: &Status) -> Option<Demand> {
         Reason::AgentBanned => Some(Demand::ShutDown),
         Reason::Unknown => None,
     }
-}
-
-fn dial_error(status: &Status) -> Option<&DialError> {
-    let mut cause: Option<&(dyn StdError + 'static)> = status.source();
-    while let Some(error) = cause {
-        if let Some(dial) = error.downcast_ref() {
-            return Some(dial);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// The text that operators know from gRPC in Go, because scripts look for it in the log.

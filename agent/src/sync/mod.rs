@@ -1,28 +1,33 @@
-//! Keeps the cache as the server has it.
+//! Keeps the cache as the servers have it.
 //!
 //! Two tasks: one learns entries and bundles, the other has SVIDs signed. They meet in the cache
-//! only, so that a slow list of entries never delays a workload that waits for its SVID.
+//! only, so that a slow list of entries never delays a workload that waits for its SVID. Changes
+//! come as a stream where the server offers one; otherwise the agent asks again and again, as
+//! SPIRE's do.
 
+mod learnt;
+mod poll;
+mod push;
 mod signing;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::supervisor::{Shutdown, chain};
-use futures_util::{StreamExt as _, stream};
-use identity::bundle::Bundle;
 use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, FullJitter};
 use crate::cache::Cache;
-use crate::client::{CallError, Demand, KnownEntries, ServerClient};
+use crate::client::{CallError, Demand, LinkId, ServerClient};
 use crate::jitter::jitter;
 use crate::jwt::JwtSvids;
 use crate::svid::{OwnSvid, OwnSvidError};
+
+use learnt::Learnt;
+use push::{Followed, Follower};
 
 pub use signing::{Signer, SigningError};
 
@@ -34,21 +39,27 @@ const EARLIEST: Duration = Duration::from_millis(500);
 const MAX_WAIT: Duration = Duration::from_secs(8 * 60);
 const MAX_WAIT_INTERVALS: u32 = 48;
 
-/// Federated bundles asked for at once.
-const MAX_BUNDLE_CALLS: usize = 10;
+/// Bounds of the wait while no server answers at all.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(4);
+
+/// A failure that goes on is told this often.
+const REMIND: Duration = Duration::from_secs(30);
 
 /// Learns the entries and bundles of this agent.
 pub struct Synchronizer {
     client: ServerClient,
-    cache: Arc<Cache>,
-    jwt_svids: Arc<JwtSvids>,
     own: Arc<OwnSvid>,
+    cache: Arc<Cache>,
     trust_domain: TrustDomain,
     interval: Duration,
+    learnt: Learnt,
+    follower: Follower,
+    /// The connection to a server without a stream of changes.
+    asks: Option<LinkId>,
     backoff: Backoff,
-    entries: KnownEntries,
-    bundles: BTreeMap<TrustDomain, Bundle>,
-    last_success: Arc<Mutex<Option<Instant>>>,
+    outage: FullJitter,
+    told_at: Option<Instant>,
 }
 
 /// What a synchronizer works with.
@@ -63,7 +74,7 @@ pub struct Parts {
     pub own: Arc<OwnSvid>,
     /// Whose agent this is.
     pub trust_domain: TrustDomain,
-    /// The time between two syncs.
+    /// The time between two syncs with a server that has to be asked.
     pub interval: Duration,
 }
 
@@ -74,27 +85,50 @@ enum Event {
     Stop,
 }
 
+/// What one round brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Round {
+    /// All that there is.
+    Complete,
+    /// A part of a stream that brings more by itself.
+    Streamed,
+}
+
+/// Why the next round waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    /// It need not.
+    None,
+    /// The server was asked a moment ago. A workload without an entry can hasten it.
+    Interval(Duration),
+    /// The one before failed.
+    Failure(Duration),
+}
+
 impl Synchronizer {
     /// A synchronizer that has not asked yet.
     pub fn new(parts: Parts) -> Self {
         let max_wait = MAX_WAIT.min(parts.interval * MAX_WAIT_INTERVALS);
+        let cache = Arc::clone(&parts.cache);
+        let own = Arc::clone(&parts.own);
         Self {
             client: parts.client,
-            cache: parts.cache,
-            jwt_svids: parts.jwt_svids,
+            learnt: Learnt::new(parts.trust_domain.clone(), cache, parts.jwt_svids, own),
             own: parts.own,
+            cache: parts.cache,
             trust_domain: parts.trust_domain,
             interval: parts.interval,
+            follower: Follower::new(),
+            asks: None,
             backoff: Backoff::new(parts.interval, max_wait),
-            entries: KnownEntries::new(),
-            bundles: BTreeMap::new(),
-            last_success: Arc::default(),
+            outage: FullJitter::new(FIRST_RETRY, MAX_RETRY),
+            told_at: None,
         }
     }
 
     /// When the last sync succeeded.
     pub fn last_success(&self) -> Arc<Mutex<Option<Instant>>> {
-        Arc::clone(&self.last_success)
+        self.learnt.last_success()
     }
 
     /// The first sync, without which there is nothing to serve: tries until it succeeds.
@@ -104,8 +138,9 @@ impl Synchronizer {
     /// forgotten its SVID.
     pub async fn first(&mut self) -> Result<(), SyncError> {
         loop {
-            let error = match self.synchronize().await {
-                Ok(()) => return Ok(()),
+            let error = match self.round().await {
+                Ok(Round::Complete) => return Ok(()),
+                Ok(Round::Streamed) => continue,
                 Err(error) => error,
             };
             if let Some(demand) = error.call().demand() {
@@ -127,8 +162,8 @@ impl Synchronizer {
             if error.call().is_untrusted_server() {
                 return Err(error.into());
             }
-            let wait = self.backoff.next(jitter());
-            error!(error = %chain(&error), retry_interval = ?wait, "Synchronize failed");
+            let wait = self.wait_after(&error);
+            self.tell(&error, wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -139,126 +174,128 @@ impl Synchronizer {
     /// The agent cannot go on: it is refused, or no server has a certificate that it can trust.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
         let mut last = Instant::now();
-        let mut wait = self.interval;
-        let mut is_failing = false;
+        let mut pause = self.pause();
         loop {
-            match self.select(&shutdown, last, wait, is_failing).await {
+            match self.select(&shutdown, last, pause).await {
                 Event::Stop => return Ok(()),
                 Event::Due => {}
             }
             last = Instant::now();
             let result = tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                result = self.synchronize() => result,
+                result = self.round() => result,
             };
-            is_failing = result.is_err();
-            wait = self.handle(result)?;
+            pause = self.handle(result)?;
         }
     }
 
-    /// Waits for the next sync. While the server fails, workloads cannot hasten it.
-    async fn select(
-        &self,
-        shutdown: &Shutdown,
-        last: Instant,
-        wait: Duration,
-        is_failing: bool,
-    ) -> Event {
+    /// Waits for the next round. While the server fails, workloads cannot hasten it.
+    async fn select(&self, shutdown: &Shutdown, last: Instant, pause: Pause) -> Event {
+        let (wait, can_be_hastened) = match pause {
+            Pause::None => return Event::Due,
+            Pause::Interval(wait) => (wait, true),
+            Pause::Failure(wait) => (wait, false),
+        };
+        // From the end of a failed round, which may have taken longer than the wait.
+        let due = match can_be_hastened {
+            true => last + wait,
+            false => Instant::now() + wait,
+        };
         let hastened = async {
-            if is_failing {
-                std::future::pending::<()>().await;
-            }
             self.cache.unknown_workload().await;
             sleep_until(last + EARLIEST).await;
         };
         tokio::select! {
             () = shutdown.requested() => Event::Stop,
-            () = sleep_until(last + wait) => Event::Due,
-            () = hastened => Event::Due,
+            () = sleep_until(due) => Event::Due,
+            () = hastened, if can_be_hastened => Event::Due,
         }
     }
 
-    /// How long to wait after a sync with this result.
-    fn handle(&mut self, result: Result<(), RoundError>) -> Result<Duration, SyncError> {
+    /// What a round with this result is followed by.
+    fn handle(&mut self, result: Result<Round, RoundError>) -> Result<Pause, SyncError> {
         let Err(error) = result else {
             self.backoff.reset();
-            return Ok(self.interval.mul_f64(1.0 + 0.1 * jitter()));
+            self.outage.reset();
+            if self.told_at.take().is_some() {
+                info!("Synchronized again");
+            }
+            return Ok(self.pause());
         };
         if error.call().is_untrusted_server() {
             info!(error = %chain(&error), "Synchronize failed, non-recoverable error");
             return Err(error.into());
         }
-        error!(error = %chain(&error), "Synchronize failed");
+        let wait = self.wait_after(&error);
+        self.tell(&error, wait);
         if let Some(demand) = error.call().demand() {
             self.own.obey(demand, error.call())?;
         }
-        Ok(self.backoff.next(jitter()))
+        Ok(Pause::Failure(wait))
     }
 
-    async fn synchronize(&mut self) -> Result<(), RoundError> {
-        let entries = self.client.sync_entries(&self.entries).await;
-        let entries = entries.map_err(RoundError::Entries)?;
-        let own = self.client.own_bundle().await.map_err(RoundError::Bundle)?;
-        let federated = self.federated_bundles(&entries).await;
-        self.entries = entries;
-        self.bundles = federated;
-        self.bundles.insert(self.trust_domain.clone(), own);
-        self.apply();
-        Ok(())
-    }
-
-    /// Hands what was learnt to everyone who acts on it. Bundles go first, so that no SVID is given
-    /// out before the authority that verifies it.
-    fn apply(&self) {
-        if let Some(own) = self.bundles.get(&self.trust_domain) {
-            self.own.set_bundle(own);
-            self.jwt_svids.drop_tainted(own);
+    /// The pause after a round that succeeded.
+    fn pause(&self) -> Pause {
+        match self.asks {
+            None => Pause::None,
+            Some(_) => Pause::Interval(self.interval.mul_f64(1.0 + 0.1 * jitter())),
         }
-        self.cache
-            .set_bundles(self.bundles.values().cloned().collect());
-        self.cache.set_entries(self.entries.values());
-        *self.last_success.lock() = Some(Instant::now());
     }
 
-    /// The bundles of all trust domains that the entries federate with. One that cannot be had now
-    /// stays as it was; one that the server does not have is left out.
-    async fn federated_bundles(&self, entries: &KnownEntries) -> BTreeMap<TrustDomain, Bundle> {
-        let wanted: BTreeSet<TrustDomain> = entries
-            .values()
-            .flat_map(|entry| entry.federates_with.iter().cloned())
-            .filter(|trust_domain| *trust_domain != self.trust_domain)
-            .collect();
-        let calls = wanted.into_iter().map(|name| self.federated_bundle(name));
-        stream::iter(calls.collect::<Vec<_>>())
-            .buffer_unordered(MAX_BUNDLE_CALLS)
-            .filter_map(std::future::ready)
-            .map(|bundle| (bundle.trust_domain.clone(), bundle))
-            .collect()
-            .await
+    /// Servers that do not answer are asked again soon, since only the connection is at stake. One
+    /// that answers with an error gets the time that SPIRE's agents give it.
+    fn wait_after(&mut self, error: &RoundError) -> Duration {
+        let is_unavailable = matches!(error, RoundError::Changes(error) if error.is_transient());
+        match error.call().is_outage() || is_unavailable {
+            true => self.outage.next(jitter()),
+            false => self.backoff.next(jitter()),
+        }
     }
 
-    async fn federated_bundle(&self, trust_domain: TrustDomain) -> Option<Bundle> {
-        match self.client.federated_bundle(&trust_domain).await {
-            Ok(Some(bundle)) => Some(bundle),
-            Ok(None) => {
-                warn!(trust_domain_id = %trust_domain.id_string(), "Federated bundle not found");
-                None
-            }
-            Err(error) => {
-                error!(
-                    federated_bundle = %trust_domain,
-                    error = %chain(&error),
-                    "Failed to fetch federated bundle"
-                );
-                self.bundles.get(&trust_domain).cloned()
+    fn tell(&mut self, error: &RoundError, wait: Duration) {
+        let error = chain(error);
+        if self.told_at.is_some_and(|at| at.elapsed() < REMIND) {
+            debug!(error, retry_interval = ?wait, "Synchronize failed");
+            return;
+        }
+        self.told_at = Some(Instant::now());
+        error!(error, retry_interval = ?wait, "Synchronize failed");
+    }
+
+    /// Learns what comes next: the rest of a stream, or everything from a server that must be asked.
+    async fn round(&mut self) -> Result<Round, RoundError> {
+        if !self.asks.is_some_and(|link| self.client.uses(link)) {
+            let followed = self.follower.next(&self.client).await;
+            match followed.map_err(RoundError::Changes)? {
+                Followed::Batch(batch) => {
+                    self.asks = None;
+                    let round = match batch.is_reset {
+                        true => Round::Complete,
+                        false => Round::Streamed,
+                    };
+                    self.learnt.change(batch);
+                    return Ok(round);
+                }
+                Followed::Unimplemented(link) => {
+                    if self.asks.replace(link).is_none() {
+                        info!(interval = ?self.interval, "Server does not push changes: polling");
+                    }
+                    // What is learnt by asking has no place in the history.
+                    self.follower.start_over();
+                }
             }
         }
+        poll::poll(&self.client, &self.trust_domain, &mut self.learnt).await?;
+        Ok(Round::Complete)
     }
 }
 
 /// Why one sync failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
+    /// The stream of changes could not be followed.
+    #[error("failed to follow changes")]
+    Changes(#[source] CallError),
     /// The entries could not be learnt.
     #[error("failed to fetch authorized entries")]
     Entries(#[source] CallError),
@@ -270,7 +307,7 @@ pub enum RoundError {
 impl RoundError {
     fn call(&self) -> &CallError {
         match self {
-            Self::Entries(error) | Self::Bundle(error) => error,
+            Self::Changes(error) | Self::Entries(error) | Self::Bundle(error) => error,
         }
     }
 }

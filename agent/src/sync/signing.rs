@@ -14,7 +14,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, FullJitter};
 use crate::cache::{Cache, CachedSvid, Wanted};
 use crate::client::{CallError, ServerClient, SignedChain, SigningRequest};
 use crate::jitter::jitter;
@@ -25,6 +25,10 @@ const MAX_BATCH: usize = 500;
 /// The wait after a failure, and its bound.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// Bounds of the wait while no server answers at all.
+const FIRST_OUTAGE_RETRY: Duration = Duration::from_millis(100);
+const MAX_OUTAGE_RETRY: Duration = Duration::from_secs(4);
 
 /// The longest sleep between two looks at the clock, which may be set.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -38,6 +42,7 @@ pub struct Signer {
     availability_target: Option<Duration>,
     batch: BatchSize,
     backoff: Backoff,
+    outage: FullJitter,
 }
 
 impl Signer {
@@ -57,6 +62,7 @@ impl Signer {
             availability_target,
             batch: BatchSize(MAX_BATCH),
             backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
+            outage: FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY),
         }
     }
 
@@ -99,10 +105,14 @@ impl Signer {
     fn handle(&mut self, result: Result<(), SigningError>) -> Option<Duration> {
         let Err(error) = result else {
             self.backoff.reset();
+            self.outage.reset();
             return None;
         };
         error!(error = %chain(&error), "SVID sync failed");
-        Some(self.backoff.next(jitter()))
+        Some(match error.is_outage() {
+            true => self.outage.next(jitter()),
+            false => self.backoff.next(jitter()),
+        })
     }
 
     /// Has everything signed that is wanted now, in batches.
@@ -114,7 +124,9 @@ impl Signer {
             let signed = match self.sign(batch).await {
                 Ok(signed) => signed,
                 Err(error) => {
-                    self.batch.shrink();
+                    if !error.is_outage() {
+                        self.batch.shrink();
+                    }
                     return Err(error);
                 }
             };
@@ -209,6 +221,13 @@ pub enum SigningError {
     /// The agent is stopping.
     #[error("key generation was stopped")]
     Stopped(#[source] JoinError),
+}
+
+impl SigningError {
+    /// Whether no server answered, whatever was asked of it.
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_outage())
+    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,11 @@ pub(super) fn attest_agent(
                 "failed to attest: agent is banned",
             ));
         }
-        if !registry.tokens.remove(&token) {
+        let is_known = match registry.reattestable {
+            true => registry.tokens.contains(&token),
+            false => registry.tokens.remove(&token),
+        };
+        if !is_known {
             return Err(Status::invalid_argument(
                 "failed to attest: join token does not exist or has already been used",
             ));
@@ -59,7 +63,7 @@ pub(super) fn attest_agent(
         let csr = params.params.unwrap().csr;
         let result = agent_api::attest_agent_response::Result {
             svid: Some(sign(&registry.authority, &path, &csr, registry.agent_ttl)),
-            reattestable: false,
+            reattestable: registry.reattestable,
         };
         Ok(agent_api::AttestAgentResponse {
             step: Some(agent_api::attest_agent_response::Step::Result(result)),
@@ -249,7 +253,7 @@ pub(super) fn new_jwt_svid(
 }
 
 /// The first use of a renewed SVID makes the one before invalid.
-fn check_agent(registry: &mut Registry, peer: &Peer) -> Result<SpiffeId, Status> {
+pub(super) fn check_agent(registry: &mut Registry, peer: &Peer) -> Result<SpiffeId, Status> {
     if let Some(reason) = registry.refusal {
         return Err(refused(reason));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use identity::clock::SystemClock;
@@ -22,10 +23,16 @@ use super::Registry;
 pub(super) async fn accept(
     listener: TcpListener,
     registry: Arc<Mutex<Registry>>,
+    is_frozen: Arc<AtomicBool>,
     connections: mpsc::Sender<Result<Connection, std::io::Error>>,
 ) {
+    let mut unanswered = Vec::new();
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
+        if is_frozen.load(Ordering::SeqCst) {
+            unanswered.push(tcp);
+            continue;
+        }
         let config = tls_config(&registry.lock().authority);
         let acceptor = TlsAcceptor::from(Arc::new(config));
         // A client that does not trust this server goes away in the middle of the handshake.
@@ -37,6 +44,7 @@ pub(super) async fn accept(
             let connection = Connection {
                 tls,
                 peer: peer.unwrap_or(Peer(None)),
+                is_frozen: Arc::clone(&is_frozen),
             };
             connections.send(Ok(connection)).await.ok();
         }
@@ -61,6 +69,14 @@ pub(super) struct Peer(pub(super) Option<(SpiffeId, String)>);
 pub(super) struct Connection {
     tls: TlsStream<TcpStream>,
     peer: Peer,
+    is_frozen: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// Nobody wakes a frozen connection up.
+    fn is_frozen(&self) -> bool {
+        self.is_frozen.load(Ordering::SeqCst)
+    }
 }
 
 impl Connected for Connection {
@@ -77,6 +93,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.is_frozen() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.tls).poll_read(context, buffer)
     }
 }
@@ -87,6 +106,9 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.is_frozen() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.tls).poll_write(context, bytes)
     }
 

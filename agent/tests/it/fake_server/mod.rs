@@ -2,12 +2,14 @@
 
 mod calls;
 mod connection;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use calls::{
     sync_authorized_entries,
 };
 use connection::{Peer, accept};
+use watch::{History, watch};
 
 /// The lifetime of everything that is signed, unless a test wants another.
 pub(crate) const TTL: Duration = Duration::from_secs(3600);
@@ -57,6 +60,13 @@ pub(crate) struct Registry {
     pub(crate) svid_ttl: Duration,
     pub(crate) jwt_ttl: Duration,
     pub(crate) page_size: usize,
+    /// Whether there is a stream of changes.
+    pub(crate) pushes: bool,
+    /// Whether streams bring neither changes nor signs of life.
+    pub(crate) is_silent: bool,
+    /// Whether agents renew by attesting again, for which one token is good any number of times.
+    pub(crate) reattestable: bool,
+    history: History,
     pub(crate) asked: Asked,
 }
 
@@ -71,12 +81,27 @@ pub(crate) struct Asked {
     /// How many CSRs each call had.
     pub(crate) batches: Vec<usize>,
     pub(crate) jwts: usize,
+    /// Which revision each stream of changes began after.
+    pub(crate) watches: Vec<u64>,
 }
 
+/// One replica: it shares its knowledge with others and fails by itself.
 pub(crate) struct FakeServer {
     pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) address: SocketAddr,
+    faults: Faults,
     runtime: Option<Runtime>,
+}
+
+/// How a replica fails although it runs.
+#[derive(Clone, Default)]
+struct Faults {
+    /// Connections are open, and nothing comes out of them.
+    is_frozen: Arc<AtomicBool>,
+    /// Every call is answered with UNAVAILABLE.
+    is_unavailable: Arc<AtomicBool>,
+    /// Calls that reached this replica.
+    calls: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl FakeServer {
@@ -97,15 +122,45 @@ impl FakeServer {
             svid_ttl: TTL,
             jwt_ttl: TTL,
             page_size: 500,
+            pushes: false,
+            is_silent: false,
+            reattestable: false,
+            history: History::default(),
             asked: Asked::default(),
         }));
+        Self::of(registry)
+    }
+
+    /// Starts another replica, which knows what this one knows.
+    pub(crate) fn replica(&self) -> Self {
+        Self::of(Arc::clone(&self.registry))
+    }
+
+    fn of(registry: Arc<Mutex<Registry>>) -> Self {
         let mut server = Self {
             registry,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            faults: Faults::default(),
             runtime: None,
         };
         server.resume();
         server
+    }
+
+    /// Goes silent: connections stay open, new ones are taken, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.faults.is_frozen.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers every call with UNAVAILABLE, or no longer.
+    pub(crate) fn set_unavailable(&self, is_unavailable: bool) {
+        let fault = &self.faults.is_unavailable;
+        fault.store(is_unavailable, Ordering::SeqCst);
+    }
+
+    /// How many calls reached this replica.
+    pub(crate) fn calls(&self) -> usize {
+        self.faults.calls.load(Ordering::SeqCst)
     }
 
     /// Drops every connection and the listener.
@@ -132,8 +187,12 @@ impl FakeServer {
         };
         self.address = listener.local_addr().unwrap();
         let (connections, incoming) = mpsc::channel(16);
-        let router = Router(Arc::clone(&self.registry));
-        runtime.spawn(accept(listener, Arc::clone(&self.registry), connections));
+        let router = Router(Arc::clone(&self.registry), self.faults.clone());
+        // What hangs stays so; what is new does not.
+        self.faults.is_frozen = Arc::default();
+        let is_frozen = Arc::clone(&self.faults.is_frozen);
+        let registry = Arc::clone(&self.registry);
+        runtime.spawn(accept(listener, registry, is_frozen, connections));
         runtime.spawn(
             tonic::transport::Server::builder()
                 .serve_with_incoming(router, ReceiverStream::new(incoming)),
@@ -142,7 +201,10 @@ impl FakeServer {
     }
 
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
-        change(&mut self.registry.lock())
+        let registry = &mut *self.registry.lock();
+        let result = change(registry);
+        History::record(registry);
+        result
     }
 
     pub(crate) fn asked(&self) -> Asked {
@@ -161,7 +223,7 @@ type Conversation<Q, A> = fn(Arc<Mutex<Registry>>, Peer, Streaming<Q>) -> Answer
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Clone)]
-struct Router(Arc<Mutex<Registry>>);
+struct Router(Arc<Mutex<Registry>>, Faults);
 
 impl tower::Service<http::Request<Body>> for Router {
     type Response = http::Response<Body>;
@@ -174,6 +236,11 @@ impl tower::Service<http::Request<Body>> for Router {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let registry = Arc::clone(&self.0);
+        self.1.calls.fetch_add(1, Ordering::SeqCst);
+        if self.1.is_unavailable.load(Ordering::SeqCst) {
+            let refusal = Status::unavailable("no leader").into_http();
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
         Box::pin(async move { Ok(route(registry, request).await) })
     }
 }
@@ -205,6 +272,7 @@ async fn route(
         "SyncAuthorizedEntries" => {
             return streaming(request, registry, sync_authorized_entries).await;
         }
+        "Watch" => return watch(registry, request).await,
         other => panic!("unexpected call of {other}"),
     }
     .await
