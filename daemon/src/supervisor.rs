@@ -10,7 +10,7 @@ use tokio::{
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 /// The tasks of one process.
 #[derive(Debug, Default)]
@@ -46,14 +46,16 @@ impl Supervisor {
 
     /// Starts a task; it must run until its [`Shutdown`] is requested, then return soon.
     ///
-    /// Must be called within a tokio runtime. The name appears in errors and logs.
+    /// Must be called within a tokio runtime. The name appears in errors and logs. What the task logs carries the
+    /// fields of the span in which it was started.
     pub fn start<F, E>(&mut self, name: &'static str, task: impl FnOnce(Shutdown) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
         let future = task(self.shutdown());
-        let handle = self.tasks.spawn(async { future.await.map_err(Into::into) });
+        let task = async { future.await.map_err(Into::into) };
+        let handle = self.tasks.spawn(task.in_current_span());
         self.names.insert(handle.id(), name);
     }
 
@@ -259,6 +261,24 @@ mod tests {
     async fn wait_for(shutdown: Shutdown) -> Result<(), io::Error> {
         shutdown.requested().await;
         Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_logs_in_the_span_that_it_was_started_in() {
+        let subscriber = tracing_subscriber::registry();
+        let _in_force = tracing::subscriber::set_default(subscriber);
+        let span = tracing::info_span!("member", id = 7);
+        let expected = span.id();
+        assert!(expected.is_some());
+        let (told, seen) = tokio::sync::oneshot::channel();
+        let mut supervisor = Supervisor::new();
+        span.in_scope(|| {
+            supervisor.start("steady", |shutdown| async move {
+                told.send(tracing::Span::current().id()).ok();
+                wait_for(shutdown).await
+            });
+        });
+        assert_eq!(seen.await.unwrap(), expected);
     }
 
     #[tokio::test(start_paused = true)]
