@@ -4,7 +4,10 @@ use daemon::{
     command_line::{Command, OutputFormat, Terminal},
     flags::Parsed,
 };
-use proto::{conclave::cluster::v1::RotateSealRequest, json};
+use proto::{
+    conclave::cluster::v1::{RotateSealRequest, RotateSealResponse},
+    json,
+};
 
 use super::connect;
 use crate::cli::{api, quantity::quantity};
@@ -26,15 +29,48 @@ async fn rotate(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> 
     let response = api::answer(client.rotate_seal(RotateSealRequest {}).await)?;
     match format {
         OutputFormat::Json => terminal.line(&json::render_message(&response)?),
-        OutputFormat::Pretty => {
-            let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-            terminal.line(&format!(
-                "Data key {} is in use: {} sealed anew, {} dropped.",
-                response.data_key,
-                quantity(count(response.resealed), "secret", "secrets"),
-                quantity(count(response.removed_data_keys), "old key", "old keys"),
-            ));
-        }
+        OutputFormat::Pretty => terminal.print(&pretty(&response)),
     }
     Ok(())
+}
+
+fn pretty(response: &RotateSealResponse) -> String {
+    let mut text = format!(
+        "Data key {} is in use: {} sealed anew, {} dropped.\n",
+        response.data_key,
+        quantity(
+            usize::try_from(response.resealed).unwrap_or(usize::MAX),
+            "secret",
+            "secrets"
+        ),
+        quantity(response.removed_data_keys.len(), "old key", "old keys"),
+    );
+    if !response.kept_data_keys.is_empty() {
+        let kept = quantity(response.kept_data_keys.len(), "old key", "old keys");
+        text.push_str(&format!(
+            "{kept} must stay until open invitations are used or end; rotate again then.\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_has_to_stay_is_told_with_the_way_out() {
+        let mut response = RotateSealResponse {
+            data_key: 3,
+            resealed: 4,
+            removed_data_keys: vec![1],
+            kept_data_keys: Vec::new(),
+        };
+        let rotated = "Data key 3 is in use: 4 secrets sealed anew, 1 old key dropped.\n";
+        assert_eq!(pretty(&response), rotated);
+        response.kept_data_keys = vec![2];
+        let kept =
+            "1 old key must stay until open invitations are used or end; rotate again then.\n";
+        assert_eq!(pretty(&response), [rotated, kept].concat());
+    }
 }
