@@ -12,6 +12,22 @@ use tempfile::TempDir;
 /// Linux takes socket paths of 108 bytes with the zero at their end.
 const MAX_SOCKET_PATH_LEN_BYTES: usize = 107;
 
+/// As many servers as one folder has at most: more voters make a cluster slower, not safer.
+pub const MAX_REPLICAS: u8 = 7;
+
+/// The files of one server.
+#[derive(Clone, Debug)]
+pub(super) struct ServerFiles {
+    pub(super) number: u8,
+    pub(super) config: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) data: PathBuf,
+    /// What it joins the others with at its first start.
+    pub(super) invite: PathBuf,
+    /// Shared by all servers, whose lines tell their number.
+    pub(super) log: PathBuf,
+}
+
 /// The folder; a temporary one goes with its value.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -56,20 +72,21 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn server_config(&self) -> PathBuf {
-        self.path.join("server.conf")
-    }
-
-    pub(super) fn server_socket(&self) -> PathBuf {
-        self.path.join("server.sock")
-    }
-
-    pub(super) fn server_data(&self) -> PathBuf {
-        self.path.join("server")
-    }
-
-    pub(super) fn server_log(&self) -> PathBuf {
-        self.path.join("server.log")
+    /// Where the server with this number has its files; the first one's carry no number.
+    pub(super) fn server(&self, number: u8) -> ServerFiles {
+        let name = match number {
+            1 => "server".to_owned(),
+            number => format!("server-{number}"),
+        };
+        let path = |ending: &str| self.path.join(format!("{name}{ending}"));
+        ServerFiles {
+            number,
+            config: path(".conf"),
+            socket: path(".sock"),
+            data: path(""),
+            invite: path(".invite"),
+            log: self.path.join("server.log"),
+        }
     }
 
     pub(super) fn agent_config(&self) -> PathBuf {
@@ -97,7 +114,7 @@ impl Folder {
     }
 
     fn check_socket_paths(&self) -> anyhow::Result<()> {
-        let longest = self.server_socket();
+        let longest = self.server(MAX_REPLICAS).socket;
         anyhow::ensure!(
             longest.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH_LEN_BYTES,
             "{} is too long for a socket path (at most {MAX_SOCKET_PATH_LEN_BYTES} bytes); name a shorter folder with \

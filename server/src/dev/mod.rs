@@ -1,5 +1,5 @@
-//! `conclave-server dev`: a whole trust domain for one developer. A server, an agent attested to it and an entry for
-//! the calling user, in one process tree that ends as a whole.
+//! `conclave-server dev`: a whole trust domain for one developer. One server or a cluster of some, an agent attested to
+//! them and an entry for the calling user, in one process tree that ends as a whole.
 //!
 //! What must hold: nothing listens beyond the loopback and the calling user's own sockets; no root is needed; nothing
 //! is left behind by a run that ends well, unless a folder was named.
@@ -7,27 +7,24 @@
 mod agent_process;
 mod folder;
 mod provision;
+mod servers;
 mod settings;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use anyhow::Context as _;
-use daemon::{command_line::Terminal, process, supervisor::Shutdown};
-use identity::{clock::SystemClock, trust_domain::TrustDomain};
+use daemon::{command_line::Terminal, supervisor::Shutdown};
+use identity::trust_domain::TrustDomain;
 
+pub use self::folder::MAX_REPLICAS;
 use self::{
     agent_process::AgentProcess,
     folder::Folder,
     provision::{Provision, wait_until_healthy},
-    settings::Settings,
-};
-use crate::{
-    app::App,
-    config::{self, LoadArgs},
+    servers::Servers,
+    settings::AgentSettings,
 };
 
 /// What `dev` may be told.
@@ -35,8 +32,10 @@ use crate::{
 pub struct Options {
     /// The trust domain to run.
     pub trust_domain: TrustDomain,
-    /// The server's port on the loopback; 0 for a free one.
+    /// The first server's port on the loopback; 0 for a free one.
     pub port: u16,
+    /// How many servers.
+    pub replicas: u8,
     /// Where to keep state; a temporary folder without.
     pub folder: Option<PathBuf>,
 }
@@ -61,96 +60,87 @@ async fn run_in(
     options: &Options,
     terminal: &mut Terminal,
 ) -> anyhow::Result<()> {
-    let shutdown = Shutdown::new();
-    let (app, settings) = start_server(options, folder, shutdown.clone()).await?;
-    let mut server = Box::pin(app.run());
+    let mut servers = Servers::start(options, folder, Shutdown::new()).await?;
+    let ports = servers.ports().to_vec();
     let mut agent = None;
     let node = async {
         let provision = Provision::make(&options.trust_domain, folder).await?;
-        settings.write_agent(&provision)?;
+        let settings = AgentSettings {
+            trust_domain: &options.trust_domain,
+            folder,
+            server_ports: &ports,
+        };
+        settings.write(&provision)?;
         let agent = agent.insert(AgentProcess::start(agent_binary, folder)?);
         let socket = folder.agent_socket();
         let healthy = wait_until_healthy(&socket, AGENT_START_DEADLINE);
         agent.or_end(healthy).await?;
-        terminal.print(&greeting(
-            &options.trust_domain,
-            folder,
-            agent_binary,
-            &provision,
-        ));
+        terminal.print(&greeting(options, folder, agent_binary, &provision));
         agent.wait().await
     };
-    let (server_ended, node_ended) = tokio::select! {
-        ended = &mut server => (Some(ended), Ok(())),
-        ended = node => (None, ended),
+    let ended = tokio::select! {
+        ended = servers.ended() => ended,
+        ended = node => ended,
     };
     if let Some(agent) = &mut agent {
         agent.stop().await?;
     }
-    shutdown.request();
-    let server_ended = match server_ended {
-        Some(ended) => ended,
-        None => server.await,
-    };
-    node_ended.and(server_ended)
+    let stopped = servers.stop().await;
+    ended.and(stopped)
 }
 
 /// Attesting takes well under a second on a fast machine.
 const AGENT_START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A server on the loopback that takes calls, and the settings with the port that it got.
-async fn start_server<'a>(
-    options: &'a Options,
-    folder: &'a Folder,
-    shutdown: Shutdown,
-) -> anyhow::Result<(App, Settings<'a>)> {
-    let mut settings = Settings {
-        trust_domain: &options.trust_domain,
-        port: Some(options.port).filter(|port| *port != 0),
-        folder,
-    };
-    settings.write_server()?;
-    let mut config = config::load(&LoadArgs::from_path(folder.server_config()))?;
-    // No port in a file is the default port; here it is any that is free.
-    config.bind_port = options.port;
-    process::prepare(config.log.clone())?;
-    let app = App::start(&config, Arc::new(SystemClock), shutdown).await;
-    let app = app.with_context(|| {
-        format!(
-            "the server did not start; see {}",
-            folder.server_log().display()
-        )
-    })?;
-    settings.port = Some(app.tls_address().port());
-    settings.write_server()?;
-    Ok((app, settings))
-}
-
 fn greeting(
-    trust_domain: &TrustDomain,
+    options: &Options,
     folder: &Folder,
     agent_binary: &Path,
     provision: &Provision,
 ) -> String {
     let socket = folder.agent_socket();
     let socket = socket.display();
+    let sockets = (1..=options.replicas).map(|number| folder.server(number).socket);
+    let sockets: Vec<_> = sockets.map(|path| path.display().to_string()).collect();
     format!(
-        "Conclave runs the trust domain {trust_domain}.\n\
+        "Conclave runs the trust domain {trust_domain}{servers}.\n\
          \n\
          Workload API     {socket}\n\
-         Server API       {server}\n\
+         Server API       {sockets}\n\
          Logs and state   {folder}\n\
          \n\
          Processes of user {uid} are {spiffe_id}. Try:\n\
          \n\
          \x20 {agent} api fetch x509 -socketPath {socket}\n\
          \x20 export SPIFFE_ENDPOINT_SOCKET=unix://{socket}\n\
+         {cluster}\
          \n\
          Ctrl-C stops all of it.\n",
-        server = folder.server_socket().display(),
+        trust_domain = options.trust_domain,
+        servers = match options.replicas {
+            1 => String::new(),
+            replicas => format!(" on {replicas} servers"),
+        },
+        sockets = sockets.join("\n                 "),
         folder = folder.path().display(),
         uid = provision.uid,
         spiffe_id = provision.spiffe_id,
         agent = agent_binary.display(),
+        cluster = cluster_commands(agent_binary, &sockets),
+    )
+}
+
+/// What there is to do with more than one server. Each has its place in the process, so none can be killed alone.
+fn cluster_commands(agent_binary: &Path, sockets: &[String]) -> String {
+    let [first, .., last] = sockets else {
+        return String::new();
+    };
+    let server = agent_binary.with_file_name("conclave-server");
+    let server = server.display();
+    format!(
+        "\n\
+         \x20 {server} cluster status -socketPath {first}\n\
+         \x20 {server} cluster transfer -socketPath {last}\n\
+         \x20 {server} cluster leave -socketPath {first}\n"
     )
 }

@@ -42,7 +42,7 @@ const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 impl Provision {
     pub(super) async fn make(trust_domain: &TrustDomain, folder: &Folder) -> anyhow::Result<Self> {
-        let channel = daemon::unix::connect(&folder.server_socket()).await?;
+        let channel = daemon::unix::connect(&folder.server(1).socket).await?;
         let node = SpiffeId::from_parts(trust_domain, "/dev/node")?;
         let uid = rustix::process::getuid().as_raw();
         let spiffe_id = SpiffeId::from_parts(trust_domain, &format!("/dev/user/{uid}"))?;
