@@ -34,8 +34,10 @@ pub use crate::command::{
     UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome, UpdateFederatedBundle,
 };
 pub use crate::feed::{Changes, Compacted};
-pub use crate::peer::{NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError};
-pub use crate::raft::AnswerError;
+pub use crate::peer::{
+    Lane, MAX_PEER_FRAME_LEN_BYTES, NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError,
+};
+pub use crate::raft::{AnswerError, Leadership};
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord,
     JoinTokenHash, MemberRecord, Revision, Sealed, Sequence,
@@ -44,6 +46,6 @@ pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProvide
 pub use crate::state::{LoadError, State, StateHash};
 pub use crate::storage::StorageError;
 pub use crate::store::{
-    CloseError, Driver, Limits, OpenError, Options, Proposal, ProposeError, ReadError, RotateError,
-    Rotation, Status, StoppedError, Store,
+    CloseError, Driver, Identity, Limits, OpenError, Options, Proposal, ProposeError, ReadError,
+    RotateError, Rotation, Start, Status, StoppedError, Store,
 };

@@ -1,6 +1,8 @@
 //! The seam to other members. This crate knows neither sockets nor TLS: it is given a connector.
 
 use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,22 +10,42 @@ use futures_util::future::BoxFuture;
 
 /// Opens connections to other members, mutually authenticated.
 pub trait PeerConnector: Debug + Send + Sync + 'static {
-    /// Connects to a member. Whoever answers must have proved to be that member of this cluster.
+    /// Connects to a member, for one kind of traffic. Whoever answers must have proved to be that
+    /// member of this cluster.
     fn connect(
         &self,
         peer: PeerAddress,
-    ) -> BoxFuture<'static, Result<Box<dyn PeerConnection>, PeerError>>;
+        lane: Lane,
+    ) -> BoxFuture<'static, Result<Arc<dyn PeerConnection>, PeerError>>;
 }
 
-/// A connection to another member.
+/// What a connection carries. Each has its own, so that none waits behind another.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Lane {
+    /// Signs of life and votes: small, urgent.
+    Heartbeat,
+    /// Log entries.
+    Log,
+    /// Parts of snapshots: large.
+    Snapshot,
+    /// Proposals and questions on their way to the leader.
+    Forward,
+}
+
+impl Lane {
+    /// All lanes.
+    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Log, Self::Snapshot, Self::Forward];
+}
+
+/// A connection to another member. Many calls may be under way at once.
 pub trait PeerConnection: Send + Sync {
-    /// Sends a request and waits for the answer, at most for `deadline`. Requests of one
-    /// connection arrive in order.
+    /// Sends a request and waits for its answer, at most for `deadline`. Dropping the future gives
+    /// up this call alone.
     fn exchange(
-        &mut self,
+        &self,
         request: Bytes,
         deadline: Duration,
-    ) -> BoxFuture<'_, Result<Bytes, PeerError>>;
+    ) -> BoxFuture<'static, Result<Bytes, PeerError>>;
 }
 
 /// Whom to connect to.
@@ -45,9 +67,27 @@ pub struct PeerError {
     pub member_id: u64,
     /// Where it should be.
     pub address: String,
-    /// Why not, if known.
+    /// Why not, if known. A refused connection and a passed deadline are told apart by its kind.
     #[source]
-    pub source: Option<std::io::Error>,
+    pub source: Option<io::Error>,
+}
+
+impl PeerError {
+    /// Whether nobody listens at the address: the process is gone.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is(io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Whether the deadline passed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.is(io::ErrorKind::TimedOut)
+    }
+
+    fn is(&self, kind: io::ErrorKind) -> bool {
+        self.source.as_ref().map(io::Error::kind) == Some(kind)
+    }
 }
 
 /// The connector of a cluster of one: it has no peers to connect to.
@@ -58,7 +98,8 @@ impl PeerConnector for NoPeers {
     fn connect(
         &self,
         peer: PeerAddress,
-    ) -> BoxFuture<'static, Result<Box<dyn PeerConnection>, PeerError>> {
+        _lane: Lane,
+    ) -> BoxFuture<'static, Result<Arc<dyn PeerConnection>, PeerError>> {
         Box::pin(std::future::ready(Err(PeerError {
             member_id: peer.member_id,
             address: peer.address,
@@ -66,3 +107,6 @@ impl PeerConnector for NoPeers {
         })))
     }
 }
+
+/// What a request or an answer is long at most: a batch of log entries, or one large entry.
+pub const MAX_PEER_FRAME_LEN_BYTES: usize = 8 << 20;

@@ -254,7 +254,7 @@ async fn open_store(config: &Config) -> anyhow::Result<(Store, Driver)> {
     let seal = FileSeal::at(&config.seal_key_path);
     // A folder of its own: operators keep other programs' files in the data directory too.
     let options = Options::new(config.data_dir.join(STORE_FOLDER), Box::new(seal));
-    Ok(Store::open(options).await?)
+    Ok(Store::start(options, STORE_STARTS).await?)
 }
 
 /// Drives the store until the endpoints have stopped, then closes it.
@@ -381,6 +381,9 @@ const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 /// How long the making of authorities may take: RSA keys of 4,096 bits on a busy machine.
 const AUTHORITIES_WITHIN: Duration = Duration::from_secs(120);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the store may take until it serves.
+const STORE_STARTS: Duration = Duration::from_secs(120);
 
 /// How long the store waits for the endpoints when the server stops.
 const STORE_WAITS: Duration = Duration::from_secs(7);

@@ -57,7 +57,9 @@ impl TestStore {
     async fn open(directory: TempDir, clock: Arc<FakeClock>) -> Self {
         let seal = FileSeal::at(&directory.path().join("seal.key"));
         let options = Options::new(directory.path().join("data"), Box::new(seal));
-        let (store, driver) = Store::open(options).await.unwrap();
+        let (store, driver) = Store::start(options, Duration::from_secs(60))
+            .await
+            .unwrap();
         let driver = tokio::spawn(async move { driver.run().await.unwrap() });
         Self {
             store,

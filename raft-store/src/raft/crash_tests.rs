@@ -28,6 +28,7 @@ use crate::storage::crash::{CRASH_AT, SYNCED_FILE, lose_power};
 use crate::storage::data_dir::DataDir;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::{Memory, OpenGuard};
+use crate::store::Start;
 
 const DIR: &str = "RAFT_STORE_CRASH_DIR";
 const SOURCE: &str = "RAFT_STORE_CRASH_SOURCE";
@@ -73,9 +74,13 @@ fn oracle(count: u64) -> State {
     state
 }
 
-type Started = Result<(Member, Arc<Model>), StartError>;
+type Started = Result<(Arc<Member>, Arc<Model>), StartError>;
 
-async fn start(path: &Path) -> (Member, Arc<Model>, tokio::sync::mpsc::Receiver<()>) {
+fn within() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(60)
+}
+
+async fn start(path: &Path) -> (Arc<Member>, Arc<Model>, tokio::sync::mpsc::Receiver<()>) {
     let (started, gone) = try_start(path).await;
     let (member, model) = started.unwrap();
     (member, model, gone)
@@ -90,20 +95,29 @@ async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
         connector: Arc::new(NoPeers),
         snapshot_every: SNAPSHOT_EVERY,
         feed_capacity: 16,
-        deadline: Duration::from_secs(60),
+        start: Start::Alone,
+        runtime: tokio::runtime::Handle::current(),
     };
-    (Member::start(options).await, gone)
+    let started = Member::start(options).await;
+    if let Ok((member, _)) = &started {
+        member.ready(within()).await.unwrap();
+    }
+    (started, gone)
 }
 
-async fn stop(member: Member, mut gone: tokio::sync::mpsc::Receiver<()>) {
+async fn stop(member: Arc<Member>, mut gone: tokio::sync::mpsc::Receiver<()>) {
     member.shut_down().await.unwrap();
     drop(member);
     assert_eq!(gone.recv().await, None);
 }
 
 async fn write(member: &Member, number: u64) {
-    let bytes = Bytes::from(encode_envelope(&command(number)));
-    member.write(bytes).await.unwrap();
+    let command = command(number);
+    let bytes = Bytes::from(encode_envelope(&command));
+    member
+        .propose(command.request_id, bytes, within())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,7 +304,8 @@ async fn a_command_of_a_newer_version_stops_the_member_and_is_never_skipped() {
     write(&member, 0).await;
     let mut newer = encode_envelope(&command(1));
     newer[0] += 1;
-    let refused = member.write(Bytes::from(newer)).await;
+    let id = command(1).request_id;
+    let refused = member.propose(id, Bytes::from(newer), within()).await;
     assert!(
         matches!(refused, Err(WriteError::Stopped(_))),
         "{refused:?}"

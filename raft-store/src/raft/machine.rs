@@ -15,11 +15,13 @@ use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
+use tokio::sync::watch;
 
 use super::convert::{
     log_id, log_id_from_bytes, position, position_bytes, stored_membership, stored_membership_from,
 };
-use super::{CommandBytes, LogId, Response, StoredMembership, Types};
+use super::waiters::Waiters;
+use super::{CommandBytes, LogId, StoredMembership, Types};
 use crate::change::Change;
 use crate::codec::{DecodeError, decode_envelope, wire};
 use crate::command::Envelope;
@@ -37,6 +39,19 @@ pub(crate) struct Model {
     pub(crate) feed: Arc<Feed>,
     /// Why a committed command could not be applied: it is of a newer version.
     pub(crate) refused: OnceLock<DecodeError>,
+    /// Who waits for which command.
+    pub(super) waiters: Waiters,
+    /// Index of the last entry that readers see.
+    applied: watch::Sender<u64>,
+}
+
+impl Model {
+    /// Waits until readers see this entry. Cancel-safe.
+    pub(super) async fn applied_at_least(&self, index: u64) {
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= index).await;
+        reached.expect("this model holds the sender");
+    }
 }
 
 /// Applies what was committed.
@@ -72,6 +87,8 @@ impl Machine {
             state: RwLock::new(state),
             feed,
             refused: OnceLock::new(),
+            waiters: Waiters::default(),
+            applied: watch::Sender::new(applied.map_or(0, |applied| applied.index())),
         });
         let snapshot = Snapshot::newest(&dir.snapshots())?;
         let machine = Self {
@@ -110,29 +127,27 @@ impl Machine {
     /// Applies entries that were committed together: one lock, one batch.
     fn apply_group(&mut self, group: Vec<EntryResponder<Types>>) -> io::Result<()> {
         let mut effects = Effects::default();
-        let mut responses = Vec::with_capacity(group.len());
+        let mut responders = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
         {
             let mut state = self.model.state.write();
             for (entry, responder) in group {
-                let outcome = match &entry.payload {
-                    EntryPayload::Blank => None,
+                match &entry.payload {
+                    EntryPayload::Blank => {}
                     EntryPayload::Normal(command) => {
                         let envelope = self.decode(command)?;
                         let applied = state.apply(entry.log_id.index(), &envelope);
                         effects.rows.extend(applied.rows);
                         effects.changes.extend(applied.changes);
-                        Some(applied.outcome)
+                        outcomes.push((envelope.request_id, applied.outcome));
                     }
                     EntryPayload::Membership(change) => {
                         let at = Some(entry.log_id);
                         self.membership = StoredMembership::new(at, change.clone());
-                        None
                     }
-                };
-                self.applied = Some(entry.log_id);
-                if let Some(responder) = responder {
-                    responses.push((responder, Response { outcome }));
                 }
+                self.applied = Some(entry.log_id);
+                responders.extend(responder);
             }
             effects.position = self.position_bytes(&state);
             effects.revision = state.revision();
@@ -141,10 +156,19 @@ impl Machine {
         self.db.write(effects.rows, &effects.position)?;
         crash::point("apply.after_write");
         self.model.feed.publish(effects.changes, effects.revision);
-        for (responder, response) in responses {
-            responder.send(response);
+        for (request_id, outcome) in outcomes {
+            self.model.waiters.tell(request_id, outcome);
+        }
+        self.tell_applied();
+        for responder in responders {
+            responder.send(());
         }
         Ok(())
+    }
+
+    fn tell_applied(&self) {
+        let index = self.applied.map_or(0, |applied| applied.index());
+        self.model.applied.send_replace(index);
     }
 
     /// A command that this program does not know stops it: a member that skips one differs.
@@ -237,6 +261,7 @@ impl Machine {
         let revision = state.revision();
         *self.model.state.write() = state;
         self.model.feed.reset(revision);
+        self.tell_applied();
         self.dir.remove_old_states()?;
         self.keep(snapshot)?;
         crash::point("install.done");

@@ -1,59 +1,31 @@
-//! This member of the cluster: who it is, how it starts, and what it can be asked.
+//! This member of the cluster, and what it can be asked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use openraft::Raft;
+use openraft::errors::Fatal;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
-use openraft::{Raft, ReadPolicy, ServerState};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::config::config;
-use super::log_store::LogStore;
+use super::Types;
+use super::failover;
+use super::forward::Forwarder;
+use super::freshness::{self, Freshness};
+use super::leadership::{self, Leadership};
+use super::links::Links;
 use super::machine::{Machine, Model};
-use super::network::Network;
+use super::propose::{ConfirmError, WriteError};
 use super::serve::{AnswerError, Answering};
-use super::{CommandBytes, Peer, Response, Types};
-use crate::codec::{Frame, wire};
-use crate::peer::PeerConnector;
+use super::start::start_error;
+use crate::command::{Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
-use crate::storage::log_db::{LogDb, Meta};
-use crate::storage::{Memory, StorageError};
-
-/// What a member needs to start.
-pub(crate) struct StartOptions {
-    pub(crate) dir: Arc<DataDir>,
-    pub(crate) memory: Memory,
-    pub(crate) connector: Arc<dyn PeerConnector>,
-    pub(crate) snapshot_every: u64,
-    pub(crate) feed_capacity: usize,
-    pub(crate) deadline: Duration,
-}
-
-/// Why a member did not start.
-#[derive(Debug)]
-pub(crate) enum StartError {
-    Storage(StorageError),
-    /// There is a state, but the log that led to it is gone, or part of it.
-    LogMissing,
-    /// There is a log, but neither the state it starts from nor a snapshot of it.
-    StateMissing,
-    /// The consensus library stopped.
-    Raft(Stopped),
-    /// No leader was found in time.
-    NoLeader,
-    /// The log has a command that this program does not know.
-    Newer(Stopped),
-}
-
-impl From<StorageError> for StartError {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}
+use crate::storage::log_db::LogDb;
+use crate::store::Identity;
 
 /// Why consensus has stopped on this member, for good.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -65,9 +37,16 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
-    fn because(error: &dyn std::error::Error) -> Self {
+    pub(super) fn because(error: &dyn std::error::Error) -> Self {
         Self {
             reason: chain(error),
+            is_orderly: false,
+        }
+    }
+
+    pub(super) fn runtime_gone() -> Self {
+        Self {
+            reason: "the runtime of the store has ended".to_owned(),
             is_orderly: false,
         }
     }
@@ -97,24 +76,6 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why a command was not applied, as far as is known.
-#[derive(Debug)]
-pub(crate) enum WriteError {
-    /// Not appended: another member leads.
-    NotLeader(Option<u64>),
-    /// Appended, then maybe discarded.
-    Undecided,
-    Stopped(Stopped),
-}
-
-/// Why a read could not be made sure of.
-#[derive(Debug)]
-pub(crate) enum ConfirmError {
-    NotLeader(Option<u64>),
-    NoQuorum,
-    Stopped(Stopped),
-}
-
 /// A glance at this member.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberStatus {
@@ -128,87 +89,183 @@ pub(crate) struct MemberStatus {
     pub(crate) appended_entries: u64,
 }
 
+/// What a started member is made of.
+pub(super) struct Parts {
+    pub(super) raft: Raft<Types, Machine>,
+    pub(super) db: Arc<LogDb>,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) identity: Identity,
+    pub(super) links: Arc<Links>,
+    pub(super) model: Arc<Model>,
+    pub(super) runtime: Handle,
+}
+
 /// A started member.
 pub(crate) struct Member {
-    raft: Raft<Types, Machine>,
-    db: Arc<LogDb>,
+    shared: Arc<Shared>,
     answering: Answering,
+    lost: mpsc::Sender<u64>,
+    /// Ended with the member.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What a member's tasks share.
+pub(super) struct Shared {
+    pub(super) raft: Raft<Types, Machine>,
+    pub(super) db: Arc<LogDb>,
+    pub(super) identity: Identity,
+    pub(super) links: Arc<Links>,
+    pub(super) model: Arc<Model>,
+    pub(super) forwarder: Forwarder,
+    pub(super) freshness: Freshness,
+    leadership: watch::Receiver<Leadership>,
 }
 
 impl Member {
-    /// Starts from what is on disk. Returns when this member leads or follows and has applied all
-    /// that it had acknowledged. The answer's second part is the read model.
-    pub(crate) async fn start(options: StartOptions) -> Result<(Self, Arc<Model>), StartError> {
-        let deadline = Instant::now() + options.deadline;
-        let dir = options.dir;
-        let db = Arc::new(LogDb::open(&dir.raft(), &options.memory)?);
-        let identity = identity(&db, &dir)?;
-        let (machine, model) = Machine::open(
-            Arc::clone(&dir),
-            options.memory,
-            identity.cluster_id.to_vec(),
-            options.feed_capacity,
-        )?;
-        let log = LogStore::open(Arc::clone(&db))?;
-        check_log(&machine, &log)?;
-        let config = config(options.snapshot_every)
-            .map_err(|error| StartError::Raft(Stopped::because(&error)))?;
-        let network = Network::new(options.connector, identity.cluster_id);
-        let raft = Raft::new(identity.member_id, config, network, log, machine)
-            .await
-            .map_err(|fatal| start_error(StartError::Raft(fatal.into()), &model))?;
-        let answering = Answering {
+    /// Starts what a member does beside the library's own work.
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
+        let raft = parts.raft;
+        let (told, leadership) = watch::channel(Leadership::of(&raft));
+        let (forwarder, forwarding) = Forwarder::new(raft.clone(), Arc::clone(&parts.links));
+        let shared = Arc::new(Shared {
             raft: raft.clone(),
-            dir,
-            cluster_id: identity.cluster_id,
-            member_id: identity.member_id,
-            incoming: Mutex::new(None),
-        };
-        let member = Self {
-            raft,
-            db,
-            answering,
-        };
-        match member.take_part(identity.member_id, deadline).await {
-            Ok(()) => Ok((member, model)),
-            Err(error) => {
-                // Already failing, and the log has everything: how the end went changes nothing.
-                drop(member.shut_down().await);
-                Err(start_error(error, &model))
-            }
-        }
+            db: parts.db,
+            identity: parts.identity,
+            links: parts.links,
+            model: parts.model,
+            forwarder,
+            freshness: Freshness::default(),
+            leadership,
+        });
+        let (lost, watched) = mpsc::channel(MAX_LOST);
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(
+            failover::watch(Arc::clone(&shared), watched),
+            &parts.runtime,
+        );
+        tasks.spawn_on(leadership::follow(raft, told), &parts.runtime);
+        tasks.spawn_on(forwarding, &parts.runtime);
+        tasks.spawn_on(freshness::renew(Arc::clone(&shared)), &parts.runtime);
+        Arc::new(Self {
+            answering: Answering::new(Arc::clone(&shared), parts.dir),
+            shared,
+            lost,
+            tasks: Mutex::new(tasks),
+        })
     }
 
-    /// Appends a command and waits until it is applied here.
-    pub(crate) async fn write(&self, command: Bytes) -> Result<Response, WriteError> {
-        match self.raft.client_write(CommandBytes(command)).await {
-            Ok(response) => Ok(response.data),
-            Err(RaftError::Fatal(fatal)) => Err(WriteError::Stopped(fatal.into())),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(WriteError::NotLeader(forward.leader_id))
-            }
-            // Only membership changes and conditions can be refused otherwise, and a command is
-            // neither; were it one day, its fate would be unknown.
-            Err(RaftError::APIError(_)) => Err(WriteError::Undecided),
-        }
+    /// Proposes a command and waits until it is applied here.
+    pub(crate) async fn propose(
+        &self,
+        request_id: RequestId,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Outcome, WriteError> {
+        self.shared.propose(request_id, command, deadline).await
     }
 
     /// Makes sure that this member has applied everything that was acknowledged anywhere before.
-    pub(crate) async fn confirm(&self) -> Result<(), ConfirmError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::Fatal(fatal)) => Err(ConfirmError::Stopped(fatal.into())),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ConfirmError::NotLeader(forward.leader_id))
+    pub(crate) async fn confirm(&self, deadline: Instant) -> Result<(), ConfirmError> {
+        self.shared.confirm(deadline).await
+    }
+
+    /// Waits until this member has applied everything that was acknowledged before.
+    pub(crate) async fn ready(&self, deadline: Instant) -> Result<(), ReadyError> {
+        let confirmed = tokio::select! {
+            confirmed = self.shared.confirm(deadline) => confirmed,
+            stopped = self.stopped() => Err(ConfirmError::Stopped(stopped)),
+        };
+        confirmed.map_err(|error| match error {
+            ConfirmError::NoQuorum => ReadyError::NoLeader,
+            ConfirmError::Stopped(stopped) => {
+                ReadyError::Stopped(start_error(stopped, &self.shared.model))
             }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ConfirmError::NoQuorum)
-            }
-        }
+        })
     }
 
     /// Waits until consensus stops.
     pub(crate) async fn stopped(&self) -> Stopped {
+        self.shared.stopped().await
+    }
+
+    /// Starts a snapshot now.
+    pub(crate) async fn snapshot(&self) -> Result<(), Stopped> {
+        Ok(self.shared.raft.trigger().snapshot().await?)
+    }
+
+    /// Ends consensus; the state is flushed so that the next start is quick.
+    pub(crate) async fn shut_down(&self) -> Result<(), Stopped> {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+        let raft = &self.shared.raft;
+        let flushed = raft.with_state_machine(|machine| machine.flush()).await;
+        if let Err(error) = raft.shutdown().await {
+            return Err(Stopped::because(&error));
+        }
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Stopped::because(&error)),
+            Err(fatal) => Err(fatal.into()),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    /// Who leads, as it changes.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership()
+    }
+
+    /// How old this member's knowledge of a quorum is; `None` if it never had any.
+    pub(crate) fn freshness(&self) -> Option<std::time::Duration> {
+        self.shared.freshness.age()
+    }
+
+    /// A connection from this member ended: if it leads, it may be gone.
+    pub(crate) fn peer_lost(&self, member_id: u64) {
+        // A full queue is full of the same news.
+        self.lost.try_send(member_id).ok();
+    }
+
+    /// Answers another member's request.
+    pub(crate) async fn answer(&self, from: u64, request: &[u8]) -> Result<Vec<u8>, AnswerError> {
+        self.answering.answer(from, request).await
+    }
+
+    pub(crate) fn status(&self) -> MemberStatus {
+        let metrics = self.shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leadership = *self.shared.leadership.borrow();
+        MemberStatus {
+            member_id: metrics.id,
+            is_leader: leadership.is_leader,
+            leader: leadership.leader,
+            snapshot_index: metrics.snapshot.as_ref().map(|id| id.index()),
+            purged_index: metrics.purged.as_ref().map(|id| id.index()),
+            last_index: metrics.last_log_index,
+            wal_syncs: self.shared.db.sync_count(),
+            appended_entries: self.shared.db.appended_count(),
+        }
+    }
+}
+
+/// Why a member does not serve yet.
+#[derive(Debug)]
+pub(crate) enum ReadyError {
+    NoLeader,
+    Stopped(super::start::StartError),
+}
+
+impl Shared {
+    /// Who leads, as it changes.
+    pub(super) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Waits until consensus stops.
+    pub(super) async fn stopped(&self) -> Stopped {
         let mut metrics = self.raft.metrics();
         loop {
             let state = metrics.borrow_and_update().running_state.clone();
@@ -220,158 +277,7 @@ impl Member {
             }
         }
     }
-
-    /// Starts a snapshot now.
-    pub(crate) async fn snapshot(&self) -> Result<(), Stopped> {
-        Ok(self.raft.trigger().snapshot().await?)
-    }
-
-    /// Ends consensus; the state is flushed so that the next start is quick.
-    pub(crate) async fn shut_down(&self) -> Result<(), Stopped> {
-        let flushed = self
-            .raft
-            .with_state_machine(|machine| machine.flush())
-            .await;
-        if let Err(error) = self.raft.shutdown().await {
-            return Err(Stopped::because(&error));
-        }
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Stopped::because(&error)),
-            Err(fatal) => Err(fatal.into()),
-        }
-    }
-
-    pub(crate) const fn cluster_id(&self) -> &[u8; 16] {
-        &self.answering.cluster_id
-    }
-
-    /// Answers another member's request.
-    pub(crate) async fn answer(&self, request: &[u8]) -> Result<Vec<u8>, AnswerError> {
-        self.answering.answer(request).await
-    }
-
-    pub(crate) fn status(&self) -> MemberStatus {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        MemberStatus {
-            member_id: metrics.id,
-            is_leader: metrics.state == ServerState::Leader,
-            leader: metrics.current_leader,
-            snapshot_index: metrics.snapshot.as_ref().map(|id| id.index()),
-            purged_index: metrics.purged.as_ref().map(|id| id.index()),
-            last_index: metrics.last_log_index,
-            wal_syncs: self.db.sync_count(),
-            appended_entries: self.db.appended_count(),
-        }
-    }
-
-    async fn take_part(&self, member_id: u64, deadline: Instant) -> Result<(), StartError> {
-        self.join_or_lead(member_id).await?;
-        self.wait_until_ready(deadline).await
-    }
-
-    async fn join_or_lead(&self, member_id: u64) -> Result<(), StartError> {
-        let is_initialized = self.raft.is_initialized().await;
-        if !is_initialized.map_err(|fatal| StartError::Raft(fatal.into()))? {
-            let members = BTreeMap::from([(member_id, Peer::default())]);
-            let initialized = self.raft.initialize(members).await;
-            return initialized.map_err(|error| StartError::Raft(Stopped::because(&error)));
-        }
-        let voters: Vec<u64> = self.raft.voter_ids().collect();
-        if voters == [member_id] {
-            // Nobody else could lead: no reason to wait for an election timeout.
-            let elected = self.raft.trigger().elect(false).await;
-            elected.map_err(|fatal| StartError::Raft(fatal.into()))?;
-        }
-        Ok(())
-    }
-
-    async fn wait_until_ready(&self, deadline: Instant) -> Result<(), StartError> {
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        let recovered = self.raft.wait_for_recovery(Some(remaining)).await;
-        if recovered.is_err() {
-            let state = self.raft.metrics().borrow_watched().running_state.clone();
-            return Err(match state {
-                Err(fatal) => StartError::Raft(fatal.into()),
-                Ok(()) => StartError::NoLeader,
-            });
-        }
-        // A leader serves once its first entry is committed.
-        loop {
-            match self.confirm().await {
-                Ok(()) => return Ok(()),
-                Err(ConfirmError::Stopped(stopped)) => return Err(StartError::Raft(stopped)),
-                Err(_) if Instant::now() >= deadline => return Err(StartError::NoLeader),
-                Err(ConfirmError::NotLeader(_) | ConfirmError::NoQuorum) => {
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        }
-    }
 }
 
-/// Why consensus stopped, if the read model knows better.
-fn start_error(error: StartError, model: &Model) -> StartError {
-    match (error, model.refused.get()) {
-        (StartError::Raft(stopped), Some(_)) => StartError::Newer(stopped),
-        (error, _) => error,
-    }
-}
-
-struct Identity {
-    cluster_id: [u8; 16],
-    member_id: u64,
-}
-
-/// Reads who this member is, or makes it the first of a new cluster.
-fn identity(db: &LogDb, dir: &DataDir) -> Result<Identity, StartError> {
-    if let Some(bytes) = db.meta(Meta::Identity)? {
-        let unreadable = StorageError::unreadable("the identity");
-        let identity: wire::Identity = Frame::unwrap(&bytes).map_err(unreadable)?;
-        let corrupt = || StorageError::Corrupt {
-            what: "the identity".to_owned(),
-        };
-        return Ok(Identity {
-            cluster_id: identity.cluster_id.try_into().ok().ok_or_else(corrupt)?,
-            member_id: identity.member_id,
-        });
-    }
-    if dir.has_state()? {
-        return Err(StartError::LogMissing);
-    }
-    let identity = Identity {
-        cluster_id: *uuid::Uuid::new_v4().as_bytes(),
-        member_id: FIRST_MEMBER,
-    };
-    let message = wire::Identity {
-        cluster_id: identity.cluster_id.to_vec(),
-        member_id: identity.member_id,
-    };
-    db.set_meta(Meta::Identity, &Frame::wrap(&message))?;
-    db.sync()?;
-    Ok(identity)
-}
-
-/// Refuses a log that does not lead to the state, rather than forgetting what was acknowledged.
-fn check_log(machine: &Machine, log: &LogStore) -> Result<(), StartError> {
-    let applied = machine.applied();
-    if applied.is_some() && log.vote().is_none() {
-        return Err(StartError::LogMissing);
-    }
-    // A follower may have applied what its own disk had not synced yet; a single member cannot.
-    if machine.voter_count() == 1 && applied > log.last() {
-        return Err(StartError::LogMissing);
-    }
-    if log.purged() > applied.max(machine.snapshot_end()) {
-        return Err(StartError::StateMissing);
-    }
-    Ok(())
-}
-
-/// The first member's id. Later ids are indexes of the log entries that admit the members; entry 0
-/// is the first membership and entry 1 always the first leader's own, so none is 1 again.
-const FIRST_MEMBER: u64 = 1;
-
-/// Pause between two looks whether a new leader serves yet.
-const RETRY: Duration = Duration::from_millis(2);
+/// News of ended connections that wait at most.
+const MAX_LOST: usize = 16;

@@ -1,6 +1,9 @@
 //! What members say to each other, between the library's types and our messages.
 
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
 
 use super::Types;
 use super::convert::{entry_bytes, entry_from_bytes, log_id, position, vote_from, vote_message};
@@ -90,4 +93,63 @@ pub(super) fn vote_response_from(
     let vote = vote_from(&message.vote.ok_or(DecodeError::Field("vote"))?);
     let last = message.last.map(log_id);
     Ok(VoteResponse::new(vote, last, message.granted))
+}
+
+pub(super) fn transfer_request(request: &TransferLeaderRequest<Types>) -> wire::TransferRequest {
+    wire::TransferRequest {
+        leader: Some(vote_message(request.from_leader())),
+        to: *request.to_node_id(),
+        last: request.last_log_id().map(position),
+    }
+}
+
+pub(super) fn transfer_request_from(
+    message: wire::TransferRequest,
+) -> Result<TransferLeaderRequest<Types>, DecodeError> {
+    let leader = vote_from(&message.leader.ok_or(DecodeError::Field("leader"))?);
+    let last = message.last.map(log_id);
+    Ok(TransferLeaderRequest::new(leader, message.to, last))
+}
+
+pub(super) fn transfer_response(
+    response: &TransferLeaderResponse<Types>,
+) -> wire::TransferResponse {
+    use wire::transfer_response::Result as Answer;
+    let result = match response {
+        Ok(()) => Answer::Accepted(true),
+        Err(TransferLeaderError::VoteChanged { actual, .. }) => {
+            Answer::VoteChanged(vote_message(actual))
+        }
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+            Answer::LogNotFlushed(wire::LogNotFlushed {
+                expected: expected.as_ref().map(position),
+                actual: actual.as_ref().map(position),
+            })
+        }
+    };
+    wire::TransferResponse {
+        result: Some(result),
+    }
+}
+
+pub(super) fn transfer_response_from(
+    message: wire::TransferResponse,
+) -> Result<TransferLeaderResponse<Types>, DecodeError> {
+    use wire::transfer_response::Result as Answer;
+    Ok(match message.result.ok_or(DecodeError::Field("result"))? {
+        Answer::Accepted(_) => Ok(()),
+        Answer::VoteChanged(vote) => {
+            let actual = vote_from(&vote);
+            Err(TransferLeaderError::VoteChanged {
+                expected: actual,
+                actual,
+            })
+        }
+        Answer::LogNotFlushed(wire::LogNotFlushed { expected, actual }) => {
+            Err(TransferLeaderError::LogNotFlushed {
+                expected: expected.map(log_id),
+                actual: actual.map(log_id),
+            })
+        }
+    })
 }

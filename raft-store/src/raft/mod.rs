@@ -2,12 +2,20 @@
 
 mod config;
 mod convert;
+mod failover;
+mod forward;
+mod freshness;
+mod leadership;
+mod links;
 mod log_store;
 mod machine;
 mod member;
 mod message;
 mod network;
+mod propose;
 mod serve;
+mod start;
+mod waiters;
 
 #[cfg(test)]
 mod crash_tests;
@@ -18,19 +26,18 @@ mod tests;
 
 use bytes::Bytes;
 
-use crate::command::Outcome;
-
+pub use self::leadership::Leadership;
 pub(crate) use self::machine::Model;
-pub(crate) use self::member::{
-    ConfirmError, Member, StartError, StartOptions, Stopped, WriteError,
-};
+pub(crate) use self::member::{Member, ReadyError, Stopped};
+pub(crate) use self::propose::{ConfirmError, WriteError};
 pub use self::serve::AnswerError;
+pub(crate) use self::start::{StartError, StartOptions, identity_in};
 
 openraft::declare_raft_types!(
     /// The library's types, ours where it lets us choose.
     pub(crate) Types:
         D = CommandBytes,
-        R = Response,
+        R = (),
         NodeId = u64,
         Node = Peer,
 );
@@ -48,13 +55,6 @@ impl std::fmt::Display for CommandBytes {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} bytes", self.0.len())
     }
-}
-
-/// What applying an entry answers.
-#[derive(Debug, Default)]
-pub(crate) struct Response {
-    /// `None` for entries that carry no command.
-    pub(crate) outcome: Option<Outcome>,
 }
 
 /// A member as others find it.

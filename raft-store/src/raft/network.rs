@@ -1,41 +1,49 @@
-//! The way to other members, over whatever the connector opens.
+//! The library's way to other members.
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{Either, select};
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
 use wire::peer_request::Request;
 use wire::peer_response::Response;
 
 use super::convert::{vote_from, vote_message};
-use super::message::{append_request, append_response_from, vote_request, vote_response_from};
+use super::links::{LinkError, Links};
+use super::message::{
+    append_request, append_response_from, transfer_request, transfer_response_from, vote_request,
+    vote_response_from,
+};
 use super::{Peer, Types, Vote};
-use crate::codec::{DecodeError, Frame, wire};
-use crate::peer::{PeerAddress, PeerConnection, PeerConnector};
+use crate::codec::wire;
+use crate::peer::Lane;
 use crate::storage::snapshot::Snapshot;
 use crate::storage::transfer::Sender;
 
 /// Makes clients for peers.
 pub(super) struct Network {
-    connector: Arc<dyn PeerConnector>,
-    cluster_id: [u8; 16],
+    links: Arc<Links>,
 }
 
 impl Network {
-    pub(super) fn new(connector: Arc<dyn PeerConnector>, cluster_id: [u8; 16]) -> Self {
-        Self {
-            connector,
-            cluster_id,
+    pub(super) const fn new(links: Arc<Links>) -> Self {
+        Self { links }
+    }
+
+    fn client(&self, target: u64, peer: &Peer, lane: Lane) -> PeerClient {
+        PeerClient {
+            links: Arc::clone(&self.links),
+            member_id: target,
+            address: peer.address.clone(),
+            lane,
         }
     }
 }
@@ -43,69 +51,60 @@ impl Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = PeerClient;
 
-    // Heartbeats and snapshots ask for clients of their own, so each has its own connection.
     async fn new_client(&mut self, target: u64, peer: &Peer) -> PeerClient {
-        PeerClient {
-            connector: Arc::clone(&self.connector),
-            peer: PeerAddress {
-                cluster_id: self.cluster_id,
-                member_id: target,
-                address: peer.address.clone(),
-            },
-            connection: None,
-        }
+        self.client(target, peer, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, peer: &Peer) -> PeerClient {
+        self.client(target, peer, Lane::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, peer: &Peer) -> PeerClient {
+        self.client(target, peer, Lane::Snapshot)
     }
 }
 
-/// A client for one peer; connects when it has something to say.
+/// A client for one peer and one kind of traffic; connects when it has something to say.
 pub(super) struct PeerClient {
-    connector: Arc<dyn PeerConnector>,
-    peer: PeerAddress,
-    connection: Option<Box<dyn PeerConnection>>,
+    links: Arc<Links>,
+    member_id: u64,
+    address: String,
+    lane: Lane,
 }
 
 impl PeerClient {
-    /// Sends one request. After a failure the connection is not used again: an answer that comes
-    /// late must not be taken for the next one's.
-    async fn exchange(
-        &mut self,
+    async fn ask(
+        &self,
+        lane: Lane,
         request: Request,
         deadline: Duration,
     ) -> Result<Response, RPCError<Types>> {
-        let request = Frame::wrap(&wire::PeerRequest {
-            cluster_id: self.peer.cluster_id.to_vec(),
-            target: self.peer.member_id,
-            request: Some(request),
-        });
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match self.connector.connect(self.peer.clone()).await {
-                Ok(connection) => connection,
-                // Unreachable, not a network error: the latter is retried at once.
-                Err(error) => return Err(RPCError::Unreachable(Unreachable::new(&error))),
-            },
-        };
-        let answer = connection.exchange(Bytes::from(request), deadline).await;
-        let answer = answer.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?;
-        let response: wire::PeerResponse = Frame::unwrap(&answer).map_err(|e| malformed(&e))?;
-        self.connection = Some(connection);
-        let missing = || malformed(&DecodeError::Field("response"));
-        response.response.ok_or_else(missing)
+        let asked = self
+            .links
+            .ask(self.member_id, &self.address, lane, request, deadline);
+        // Unreachable, not a network error: the latter is retried at once.
+        asked.await.map_err(|error| unreachable(&error))
+    }
+
+    fn unexpected(&self) -> RPCError<Types> {
+        unreachable(&LinkError::unexpected(self.member_id))
     }
 
     async fn ask_for_vote(
-        &mut self,
+        &self,
         request: Request,
         deadline: Duration,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        match self.exchange(request, deadline).await? {
-            Response::Vote(response) => vote_response_from(response).map_err(|e| malformed(&e)),
-            Response::Append(_) | Response::Snapshot(_) => Err(unexpected()),
+        match self.ask(Lane::Heartbeat, request, deadline).await? {
+            Response::Vote(response) => {
+                vote_response_from(response).map_err(|_unreadable| self.unexpected())
+            }
+            _ => Err(self.unexpected()),
         }
     }
 
     async fn send_snapshot(
-        &mut self,
+        &self,
         vote: Vote,
         snapshot: Snapshot,
         deadline: Duration,
@@ -127,9 +126,9 @@ impl PeerClient {
                 chunk,
                 is_last,
             });
-            let response = match self.exchange(request, deadline).await? {
-                Response::Snapshot(response) => response,
-                Response::Append(_) | Response::Vote(_) => return Err(unexpected().into()),
+            let answer = self.ask(self.lane, request, deadline).await?;
+            let Response::Snapshot(response) = answer else {
+                return Err(self.unexpected().into());
             };
             if let Some(higher) = response.vote.as_ref().map(vote_from)
                 && (is_last || higher > vote)
@@ -137,19 +136,14 @@ impl PeerClient {
                 return Ok(SnapshotResponse::new(higher));
             }
             if is_last {
-                return Err(unexpected().into());
+                return Err(self.unexpected().into());
             }
         }
     }
 }
 
-fn malformed(error: &DecodeError) -> RPCError<Types> {
-    RPCError::Network(NetworkError::new(error))
-}
-
-fn unexpected() -> RPCError<Types> {
-    let error = io::Error::from(io::ErrorKind::InvalidData);
-    RPCError::Unreachable(Unreachable::new(&error))
+fn unreachable(error: &LinkError) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
 }
 
 impl RaftNetworkV2<Types> for PeerClient {
@@ -158,12 +152,15 @@ impl RaftNetworkV2<Types> for PeerClient {
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Types>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let request = Request::Append(append_request(&request));
-        match self.exchange(request, option.soft_ttl()).await? {
-            Response::Append(response) => append_response_from(response).map_err(|e| malformed(&e)),
-            Response::Vote(_) | Response::Snapshot(_) => Err(unexpected()),
+        // The library gives up a heartbeat by itself; entries may take as long as a disk does.
+        match self.ask(self.lane, request, APPEND_DEADLINE).await? {
+            Response::Append(response) => {
+                append_response_from(response).map_err(|_unreadable| self.unexpected())
+            }
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -185,6 +182,23 @@ impl RaftNetworkV2<Types> for PeerClient {
         self.ask_for_vote(request, option.soft_ttl()).await
     }
 
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let request = Request::Transfer(transfer_request(&request));
+        match self
+            .ask(Lane::Heartbeat, request, option.soft_ttl())
+            .await?
+        {
+            Response::Transfer(response) => {
+                transfer_response_from(response).map_err(|_unreadable| self.unexpected())
+            }
+            _ => Err(self.unexpected()),
+        }
+    }
+
     async fn full_snapshot(
         &mut self,
         vote: Vote,
@@ -199,6 +213,9 @@ impl RaftNetworkV2<Types> for PeerClient {
         }
     }
 }
+
+/// How long a peer may take to make entries durable.
+const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a peer may take over one chunk: progress is what counts, not the whole.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(30);

@@ -71,7 +71,12 @@ impl DataDir {
     }
 
     pub(crate) fn raft(&self) -> PathBuf {
-        self.path.join("raft")
+        Self::raft_in(&self.path)
+    }
+
+    /// Where the log of a data directory is.
+    pub(crate) fn raft_in(path: &Path) -> PathBuf {
+        path.join("raft")
     }
 
     /// Where a snapshot from a peer gathers; removed at start.

@@ -58,6 +58,19 @@ impl LogDb {
         })
     }
 
+    /// Reads metadata of the database at `path`, if there is one, without opening it for writing.
+    pub(crate) fn read_meta(path: &Path, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
+        if !path.join("CURRENT").is_file() {
+            return Ok(None);
+        }
+        let options = rocksdb::Options::default();
+        let db = DB::open_cf_for_read_only(&options, path, [LOG, META], false)
+            .map_err(StorageError::engine("open the log"))?;
+        let table = db.cf_handle(META);
+        let read = table.map_or(Ok(None), |table| db.get_cf(table, name.key()));
+        read.map_err(StorageError::engine("read the log's metadata"))
+    }
+
     /// Appends records, not yet durable.
     pub(crate) fn append(&self, records: &[(u64, Vec<u8>)]) -> Result<(), StorageError> {
         let mut batch = WriteBatch::default();

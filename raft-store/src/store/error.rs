@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::options::Identity;
 use crate::raft::Stopped;
 use crate::seal::SealProviderError;
 use crate::storage::StorageError;
@@ -9,13 +10,10 @@ use crate::storage::StorageError;
 /// Why a proposal has no outcome to report.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// Refused before appending: another member leads.
-    #[error("not the leader")]
-    NotLeader {
-        /// Where to retry, if known.
-        leader: Option<u64>,
-    },
-    /// The deadline passed, or the lead changed. The command may still take effect, or have taken
+    /// Nothing was appended: no leader was found before the deadline.
+    #[error("no leader before the deadline")]
+    NoLeader,
+    /// The deadline passed. The command may still take effect, or have taken
     /// it: retry with the same request id.
     #[error("no outcome before the deadline")]
     Undecided,
@@ -52,12 +50,6 @@ pub enum ProposeError {
 /// Why a read could not be confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Another member leads.
-    #[error("not the leader")]
-    NotLeader {
-        /// Where to retry, if known.
-        leader: Option<u64>,
-    },
     /// A quorum did not answer in time.
     #[error("no quorum before the deadline")]
     NoQuorum,
@@ -153,6 +145,14 @@ pub enum OpenError {
         /// What failed.
         #[source]
         source: StorageError,
+    },
+    /// The directory belongs to another member than the one that is to start.
+    #[error("store in {} is member {} of cluster {}, not the member that was admitted; choose an empty data_dir, or remove what is in this one if that member was removed from its cluster", .path.display(), .found.member_id, uuid::Uuid::from_bytes(.found.cluster_id).simple())]
+    OtherMember {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: Identity,
     },
     /// The seal key is missing, wrong or unusable.
     #[error("the stored keys cannot be opened")]

@@ -8,6 +8,7 @@ mod options;
 mod start;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use bytes::Bytes;
 use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use parking_lot::RwLock;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{CloseError, OpenError, ProposeError, ReadError, StoppedError};
 pub use self::keys::{RotateError, Rotation};
-pub use self::options::{Limits, Options};
+pub use self::options::{Identity, Limits, Options, Start};
 
 use crate::codec::encode_envelope;
 use crate::command::{Envelope, Operation, RequestId};
 use crate::feed::Changes;
-use crate::raft::{AnswerError, ConfirmError, Member, Model, WriteError};
+use crate::raft::{AnswerError, ConfirmError, Leadership, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
 use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
 use crate::state::State;
@@ -35,9 +36,11 @@ use crate::state::State;
 pub struct Store(Arc<Inner>);
 
 struct Inner {
+    data_dir: PathBuf,
     model: Arc<Model>,
     /// Gone once the store is closed.
     member: RwLock<Option<Arc<Member>>>,
+    leadership: watch::Receiver<Leadership>,
     seal: Box<dyn SealProvider>,
     ring: RwLock<KeyRing>,
     limits: Limits,
@@ -105,13 +108,48 @@ pub struct Status {
 }
 
 impl Store {
-    /// Opens the store, made if the directory is empty. Returns when everything that this member
-    /// had acknowledged is applied and it leads or follows.
+    /// Opens the store, made if the directory is empty. Returns once consensus runs and what is
+    /// known here to be committed is applied; waits for no other member. From then on
+    /// [`Self::answer_peer`] works; all else after [`Self::ready`].
     ///
     /// # Errors
     /// What is in the way, and the way out.
     pub async fn open(options: Options) -> Result<(Self, Driver), OpenError> {
         start::open(options).await
+    }
+
+    /// Waits until this member serves: it leads or follows, everything that was acknowledged
+    /// before is applied, and the keys are open.
+    ///
+    /// # Errors
+    /// What is in the way, and the way out. The store is open still, and can be asked again.
+    pub async fn ready(&self, deadline: Duration) -> Result<(), OpenError> {
+        start::ready(self, deadline).await
+    }
+
+    /// Opens the store and waits until it serves; closed again if it does not come to that.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::ready`].
+    pub async fn start(options: Options, deadline: Duration) -> Result<(Self, Driver), OpenError> {
+        let (store, driver) = Self::open(options).await?;
+        match store.ready(deadline).await {
+            Ok(()) => Ok((store, driver)),
+            Err(error) => {
+                // Already failing, and the log has everything: how the end went changes nothing.
+                drop(store.close().await);
+                drop(driver.run().await);
+                Err(error)
+            }
+        }
+    }
+
+    /// Who a data directory belongs to, if anybody. It may be in use.
+    ///
+    /// # Errors
+    /// What is there cannot be read.
+    pub fn identity_in(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
+        start::identity_in(data_dir)
     }
 
     /// Proposes a change and waits until it is applied here: what is read after is at least as
@@ -138,6 +176,7 @@ impl Store {
             });
         }
         let bytes = Bytes::from(encode_envelope(&envelope));
+        let request_id = envelope.request_id;
         drop(envelope);
         let limit = self.0.limits.proposal_len_bytes;
         if bytes.len() > limit {
@@ -153,17 +192,13 @@ impl Store {
             Err(_) => return Err(ProposeError::Busy),
         };
         let member = self.member().map_err(ProposeError::Stopped)?;
-        let written = timeout_at(deadline, member.write(bytes)).await;
-        let Ok(written) = written else {
-            return Err(ProposeError::Undecided);
-        };
-        let response = written.map_err(|error| match error {
-            WriteError::NotLeader(leader) => ProposeError::NotLeader { leader },
+        let proposed = member.propose(request_id, bytes, deadline).await;
+        let outcome = proposed.map_err(|error| match error {
+            WriteError::NoLeader => ProposeError::NoLeader,
             WriteError::Undecided => ProposeError::Undecided,
             WriteError::Stopped(stopped) => ProposeError::Stopped(stopped.into()),
         })?;
-        let outcome = response.outcome.and_then(O::outcome);
-        outcome.ok_or(ProposeError::RequestReused)
+        O::outcome(outcome).ok_or(ProposeError::RequestReused)
     }
 
     /// Looks at the state as it is here and now. `look` must be short: apply waits for it.
@@ -178,13 +213,24 @@ impl Store {
     /// It could not be made sure of in time.
     pub async fn linearizable(&self, deadline: Duration) -> Result<Revision, ReadError> {
         let member = self.member().map_err(ReadError::Stopped)?;
-        let confirmed = tokio::time::timeout(deadline, member.confirm()).await;
-        match confirmed {
-            Ok(Ok(())) => Ok(self.read(State::revision)),
-            Ok(Err(ConfirmError::NotLeader(leader))) => Err(ReadError::NotLeader { leader }),
-            Ok(Err(ConfirmError::NoQuorum)) | Err(_) => Err(ReadError::NoQuorum),
-            Ok(Err(ConfirmError::Stopped(stopped))) => Err(ReadError::Stopped(stopped.into())),
+        match member.confirm(Instant::now() + deadline).await {
+            Ok(()) => Ok(self.read(State::revision)),
+            Err(ConfirmError::NoQuorum) => Err(ReadError::NoQuorum),
+            Err(ConfirmError::Stopped(stopped)) => Err(ReadError::Stopped(stopped.into())),
         }
+    }
+
+    /// How long ago this member last knew that it had applied everything which a quorum had
+    /// acknowledged; `None` if not since its start. Renewed about once a second.
+    #[must_use]
+    pub fn freshness(&self) -> Option<Duration> {
+        self.member().ok()?.freshness()
+    }
+
+    /// Who leads, as it changes.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leadership.clone()
     }
 
     /// The changes after `revision`, as they come.
@@ -218,7 +264,7 @@ impl Store {
         let status = member.status();
         let (revision, state_hash) = self.read(|state| (state.revision(), state.state_hash()));
         Some(Status {
-            cluster_id: *member.cluster_id(),
+            cluster_id: member.identity().cluster_id,
             member_id: status.member_id,
             is_leader: status.is_leader,
             leader: status.leader,
@@ -233,16 +279,24 @@ impl Store {
     }
 
     /// Answers a request that another member sent, as [`PeerConnection::exchange`] carries it. The
-    /// caller has made sure that it comes from a member, and keeps the order of a connection.
+    /// caller has made sure that it comes from the member `from`; a removed one is refused.
     ///
     /// # Errors
     /// There is no answer; the connection should be closed.
     ///
     /// [`PeerConnection::exchange`]: crate::PeerConnection::exchange
-    pub async fn answer_peer(&self, request: Bytes) -> Result<Bytes, AnswerError> {
+    pub async fn answer_peer(&self, from: u64, request: Bytes) -> Result<Bytes, AnswerError> {
         let stopped = |error: StoppedError| AnswerError::Stopped(error.to_string());
         let member = self.member().map_err(stopped)?;
-        member.answer(&request).await.map(Bytes::from)
+        member.answer(from, &request).await.map(Bytes::from)
+    }
+
+    /// Tells that a connection from this member ended. If it leads and its process is gone, another
+    /// leader is elected at once.
+    pub fn peer_lost(&self, member_id: u64) {
+        if let Ok(member) = self.member() {
+            member.peer_lost(member_id);
+        }
     }
 
     /// Starts a snapshot; it is done some time later, see [`Status::snapshot_index`].

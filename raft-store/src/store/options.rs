@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::peer::{NoPeers, PeerConnector};
 use crate::seal::SealProvider;
@@ -18,6 +19,45 @@ pub struct Options {
     pub connector: Arc<dyn PeerConnector>,
     /// Bounds.
     pub limits: Limits,
+    /// As what this member starts.
+    pub start: Start,
+    /// Where consensus and everything towards other members runs; where the store is opened, if
+    /// none. With a runtime of its own no other work delays a heartbeat. It must outlive the store.
+    pub runtime: Option<Handle>,
+    /// Where agents and operators find this member, told to the others.
+    pub api_address: String,
+    /// What program this is, told to the others.
+    pub program_version: String,
+}
+
+/// As what a member starts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// A cluster of one that listens to no peer.
+    Alone,
+    /// The first member of a new cluster if the directory is empty; else the member that it was.
+    Member {
+        /// Where it listens for peers, maybe somewhere new.
+        address: String,
+    },
+    /// A member that was just admitted, with an empty directory; or that same member again.
+    Joined {
+        /// To which cluster.
+        cluster_id: [u8; 16],
+        /// As which member.
+        member_id: u64,
+        /// Where it listens for peers.
+        address: String,
+    },
+}
+
+/// Who a data directory belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Of which cluster.
+    pub cluster_id: [u8; 16],
+    /// Which member.
+    pub member_id: u64,
 }
 
 impl Options {
@@ -29,6 +69,10 @@ impl Options {
             seal,
             connector: Arc::new(NoPeers),
             limits: Limits::default(),
+            start: Start::Alone,
+            runtime: None,
+            api_address: String::new(),
+            program_version: String::new(),
         }
     }
 }
@@ -46,8 +90,6 @@ pub struct Limits {
     pub snapshot_every: u64,
     /// Secrets that this process seals with one data key at most; the key is renewed before.
     pub seals: u64,
-    /// How long a start may take until this member leads or follows.
-    pub start: Duration,
 }
 
 impl Default for Limits {
@@ -60,7 +102,6 @@ impl Default for Limits {
             // Well under the 2^32 random nonces of NIST SP 800-38D §8.3, whatever the number of
             // members.
             seals: 1 << 28,
-            start: Duration::from_secs(120),
         }
     }
 }

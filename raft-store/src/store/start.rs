@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use identity::clock::{Clock as _, SystemClock};
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
-use super::{Driver, Inner, OpenError, Options, Proposal, ProposeError, Store};
+use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Store};
 use crate::codec::DecodeError;
 use crate::command::AddDataKey;
-use crate::raft::{Member, StartError, StartOptions};
+use crate::raft::{Member, ReadyError, StartError, StartOptions};
 use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
 use crate::state::LoadError;
 use crate::storage::data_dir::{DataDir, LockError};
@@ -35,7 +37,8 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         connector: options.connector,
         snapshot_every: options.limits.snapshot_every,
         feed_capacity: options.limits.changes,
-        deadline: options.limits.start,
+        start: options.start,
+        runtime: options.runtime.unwrap_or_else(Handle::current),
     };
     let (member, model) = match Member::start(start).await {
         Ok(started) => started,
@@ -44,31 +47,50 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
             return Err(start_error(&path, error));
         }
     };
-    let member = Arc::new(member);
     let weak = Arc::downgrade(&member);
+    let (leadership, seal, limits) = (member.leadership(), options.seal, options.limits);
     let store = Store(Arc::new(Inner {
+        data_dir: path,
         model,
         member: RwLock::new(Some(member)),
-        seal: options.seal,
-        ring: RwLock::new(KeyRing::new(options.limits.seals)),
-        limits: options.limits,
-        proposals: Semaphore::new(options.limits.proposals),
+        leadership,
+        seal,
+        ring: RwLock::new(KeyRing::new(limits.seals)),
+        limits,
+        proposals: Semaphore::new(limits.proposals),
     }));
-    match open_keys(&store).await {
-        Ok(()) => Ok((
-            store,
-            Driver {
-                member: weak,
-                files,
-            },
-        )),
-        Err(error) => {
-            // Already failing, and the log has everything: how the end went changes nothing.
-            drop(store.close().await);
-            wait_until_free(&mut files).await;
-            Err(error)
-        }
+    // What can be told now is not left for later: a wrong seal key, say.
+    if let Err(error) = update_ring(&store) {
+        // Already failing, and the log has everything: how the end went changes nothing.
+        drop(store.close().await);
+        wait_until_free(&mut files).await;
+        return Err(error);
     }
+    let driver = Driver {
+        member: weak,
+        files,
+    };
+    Ok((store, driver))
+}
+
+/// Waits until this member serves: it leads or follows, and the keys are open.
+pub(super) async fn ready(store: &Store, deadline: Duration) -> Result<(), OpenError> {
+    let deadline = Instant::now() + deadline;
+    let member = store.member().map_err(|source| OpenError::Stopped {
+        path: store.0.data_dir.clone(),
+        source,
+    })?;
+    let ready = member.ready(deadline).await;
+    ready.map_err(|error| match error {
+        ReadyError::NoLeader => OpenError::NoLeader,
+        ReadyError::Stopped(error) => start_error(&store.0.data_dir, error),
+    })?;
+    open_keys(store).await
+}
+
+pub(super) fn identity_in(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
+    let raft = DataDir::raft_in(data_dir);
+    crate::raft::identity_in(&raft).map_err(|error| storage_error(data_dir, error))
 }
 
 /// Waits until a store that failed has closed its files, so that the next try finds them free.
@@ -81,18 +103,18 @@ async fn wait_until_free(files: &mut mpsc::Receiver<()>) {
 /// Unwraps the data keys, or makes the first one.
 async fn open_keys(store: &Store) -> Result<(), OpenError> {
     if store.read(|state| state.data_keys().next().is_none()) {
+        // Of several members that come here at once, one is first; its key is everybody's.
         let seal = &*store.0.seal;
         seal.create().map_err(OpenError::Seal)?;
         let key = new_data_key(FIRST_DATA_KEY, seal).map_err(OpenError::Seal)?;
         let proposal = Proposal::new(SystemClock.now());
         let added = store.propose(AddDataKey { key }, proposal).await;
-        // Another member may have been first; its key is as good.
-        if let Err(error) = added
-            && !matches!(error, ProposeError::NotLeader { .. })
-        {
-            return Err(OpenError::FirstKey(error));
-        }
+        added.map_err(OpenError::FirstKey)?;
     }
+    update_ring(store)
+}
+
+fn update_ring(store: &Store) -> Result<(), OpenError> {
     store.update_ring().map_err(|error| match error {
         SealError::Provider { source, .. } => OpenError::Seal(source),
         SealError::NoDataKey
@@ -109,7 +131,10 @@ fn start_error(path: &Path, error: StartError) -> OpenError {
         StartError::Storage(error) => storage_error(path, error),
         StartError::LogMissing => OpenError::LogMissing { path: path_buf },
         StartError::StateMissing => OpenError::StateMissing { path: path_buf },
-        StartError::NoLeader => OpenError::NoLeader,
+        StartError::OtherMember(found) => OpenError::OtherMember {
+            path: path_buf,
+            found,
+        },
         StartError::Newer(stopped) => OpenError::NewerFormat {
             path: path_buf,
             source: stopped.into(),

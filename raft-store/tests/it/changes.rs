@@ -47,7 +47,9 @@ async fn a_follower_that_fell_behind_is_told_to_reload() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.limits.changes = 3;
-    let (store, driver) = raft_store::Store::open(options).await.unwrap();
+    let (store, driver) = raft_store::Store::start(options, crate::fixture::STARTS)
+        .await
+        .unwrap();
     let from = store.read(raft_store::State::revision);
     let mut slow = store.changes_after(from);
     for name in ["a", "b", "c", "d", "e"] {

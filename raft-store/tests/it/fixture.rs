@@ -10,12 +10,15 @@ use raft_store::{
     CreateEntries, CreateEntryOutcome, Driver, FileSeal, OpenError, Options, Proposal, Store,
 };
 
+/// How long a store may take to start.
+pub(crate) const STARTS: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// The time at which all test commands are proposed.
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// Opens the store below `path`.
 pub(crate) async fn open(path: &Path) -> Result<(Store, Driver), OpenError> {
-    Store::open(options(path)).await
+    Store::start(options(path), STARTS).await
 }
 
 /// Options of the store below `path`.

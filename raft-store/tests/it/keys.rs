@@ -139,7 +139,7 @@ async fn a_worn_data_key_is_renewed_before_it_is_used_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.limits.seals = 8;
-    let (store, driver) = Store::open(options).await.unwrap();
+    let (store, driver) = Store::start(options, crate::fixture::STARTS).await.unwrap();
     prepare(&store, AuthorityKind::Jwt, "a").await;
     let name = RecordName::new("x");
     for _ in 0..5 {

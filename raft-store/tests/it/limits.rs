@@ -19,7 +19,7 @@ async fn a_command_that_is_too_large_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.limits.proposal_len_bytes = 1000;
-    let (store, driver) = Store::open(options).await.unwrap();
+    let (store, driver) = Store::start(options, crate::fixture::STARTS).await.unwrap();
     let result = store.propose(setting(1000), proposal()).await;
     assert!(matches!(
         result,

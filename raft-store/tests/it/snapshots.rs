@@ -11,7 +11,7 @@ async fn the_log_is_purged_behind_snapshots_and_a_restart_has_everything() {
     let dir = tempfile::tempdir().unwrap();
     let mut few = options(dir.path());
     few.limits.snapshot_every = 16;
-    let (store, driver) = Store::open(few).await.unwrap();
+    let (store, driver) = Store::start(few, crate::fixture::STARTS).await.unwrap();
     let mut count = 0;
     while store.status().unwrap().purged_index.is_none() {
         create(&store, &format!("entry-{count}")).await;

@@ -83,7 +83,7 @@ pub fn rate_limited(what: &str, error: &RateError) -> Status {
 pub fn store_failure(what: &str, error: &ProposeError) -> Status {
     log_cause(what, error);
     match error {
-        ProposeError::NotLeader { .. } => failed(Code::Unavailable, what, "no leader"),
+        ProposeError::NoLeader => failed(Code::Unavailable, what, "no leader"),
         // The write may still happen: a client must not take this for a refusal.
         ProposeError::Undecided => failed(Code::DeadlineExceeded, what, "outcome unknown"),
         ProposeError::Busy | ProposeError::TooLarge { .. } => {

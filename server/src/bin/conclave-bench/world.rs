@@ -25,7 +25,7 @@ impl World {
         std::fs::create_dir_all(directory)?;
         let seal = FileSeal::at(&directory.join("seal.key"));
         let options = Options::new(directory.join("data"), Box::new(seal));
-        let (store, driver) = Store::open(options).await?;
+        let (store, driver) = Store::start(options, Duration::from_secs(60)).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (ca, authorities) = Ca::open(store.clone(), clock, policy()?);
         let shutdown = daemon::supervisor::Shutdown::new();

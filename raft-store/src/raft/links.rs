@@ -1,0 +1,289 @@
+//! Connections to the other members: one per member and kind of traffic, made when needed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use wire::peer_request::Request;
+use wire::peer_response::Response;
+
+use crate::codec::{DecodeError, Frame, wire};
+use crate::peer::{Lane, PeerAddress, PeerConnection, PeerConnector, PeerError};
+
+/// The way to the other members.
+#[derive(Debug)]
+pub(crate) struct Links {
+    connector: Arc<dyn PeerConnector>,
+    cluster_id: [u8; 16],
+    slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
+}
+
+/// Why a request to another member has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// There is no connection: nothing was sent.
+    #[error(transparent)]
+    NotSent(Arc<PeerError>),
+    /// Sent, maybe; no answer came.
+    #[error(transparent)]
+    NoAnswer(Arc<PeerError>),
+    #[error("member {member_id} answered what cannot be read")]
+    Malformed {
+        member_id: u64,
+        #[source]
+        source: Arc<DecodeError>,
+    },
+}
+
+impl LinkError {
+    /// Whether nobody listens at the member's address.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::NotSent(error) if error.is_refused())
+    }
+
+    /// The answer is not one to what was asked.
+    pub(crate) fn unexpected(member_id: u64) -> Self {
+        Self::Malformed {
+            member_id,
+            source: Arc::new(DecodeError::Field("response")),
+        }
+    }
+}
+
+/// One member's connection for one kind of traffic.
+enum Slot {
+    /// Shared, so that a caller who gives up leaves the attempt to the next one.
+    Connecting {
+        address: String,
+        attempt: Connecting,
+    },
+    Open {
+        address: String,
+        connection: Arc<dyn PeerConnection>,
+        /// Since when requests have been without an answer.
+        silent_since: Option<Instant>,
+    },
+}
+
+type Connecting = Shared<BoxFuture<'static, Result<Arc<dyn PeerConnection>, Arc<PeerError>>>>;
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Connecting { address, .. } | Self::Open { address, .. }) = self;
+        formatter.debug_tuple("Slot").field(address).finish()
+    }
+}
+
+impl Links {
+    pub(crate) fn new(connector: Arc<dyn PeerConnector>, cluster_id: [u8; 16]) -> Self {
+        Self {
+            connector,
+            cluster_id,
+            slots: Mutex::default(),
+        }
+    }
+
+    /// Sends one request and waits for the answer, at most for `deadline`.
+    pub(crate) async fn ask(
+        &self,
+        member_id: u64,
+        address: &str,
+        lane: Lane,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Response, LinkError> {
+        let request = Frame::wrap(&wire::PeerRequest {
+            cluster_id: self.cluster_id.to_vec(),
+            target: member_id,
+            request: Some(request),
+        });
+        let asked = self.exchange(member_id, address, lane, Bytes::from(request), deadline);
+        let Ok(answer) = timeout(deadline, asked).await else {
+            self.note_silence(member_id, lane);
+            let source = Some(io::ErrorKind::TimedOut.into());
+            return Err(LinkError::NoAnswer(peer_error(member_id, address, source)));
+        };
+        let response = Frame::unwrap::<wire::PeerResponse>(&answer?)
+            .and_then(|answer| answer.response.ok_or(DecodeError::Field("response")));
+        response.map_err(|error| LinkError::Malformed {
+            member_id,
+            source: Arc::new(error),
+        })
+    }
+
+    /// Finds out whether somebody listens there, over a connection of its own.
+    pub(crate) async fn probe(&self, member_id: u64, address: &str) -> Result<(), LinkError> {
+        let connecting = self
+            .connector
+            .connect(self.peer(member_id, address), Lane::Heartbeat);
+        match timeout(CONNECT_DEADLINE, connecting).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(LinkError::NotSent(Arc::new(error))),
+            Err(_) => {
+                let source = Some(io::ErrorKind::TimedOut.into());
+                Err(LinkError::NotSent(peer_error(member_id, address, source)))
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        member_id: u64,
+        address: &str,
+        lane: Lane,
+        request: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, LinkError> {
+        let connection = self.connection(member_id, address, lane).await?;
+        match connection.exchange(request, deadline).await {
+            Ok(answer) => {
+                self.note_answer(member_id, lane);
+                Ok(answer)
+            }
+            Err(error) if error.is_timeout() => {
+                self.note_silence(member_id, lane);
+                Err(LinkError::NoAnswer(Arc::new(error)))
+            }
+            Err(error) => {
+                self.drop_connection(member_id, lane, &connection);
+                Err(LinkError::NoAnswer(Arc::new(error)))
+            }
+        }
+    }
+
+    async fn connection(
+        &self,
+        member_id: u64,
+        address: &str,
+        lane: Lane,
+    ) -> Result<Arc<dyn PeerConnection>, LinkError> {
+        let attempt = match self.open_or_connecting(member_id, address, lane) {
+            Ok(connection) => return Ok(connection),
+            Err(attempt) => attempt,
+        };
+        let connected = attempt.clone().await;
+        let mut slots = self.slots.lock();
+        let key = (member_id, lane);
+        let is_current = matches!(
+            slots.get(&key),
+            Some(Slot::Connecting { attempt: current, .. }) if current.ptr_eq(&attempt)
+        );
+        if is_current {
+            match &connected {
+                Ok(connection) => slots.insert(
+                    key,
+                    Slot::Open {
+                        address: address.to_owned(),
+                        connection: Arc::clone(connection),
+                        silent_since: None,
+                    },
+                ),
+                Err(_) => slots.remove(&key),
+            };
+        }
+        connected.map_err(LinkError::NotSent)
+    }
+
+    /// The open connection, or the attempt to make one, begun now if there is none.
+    fn open_or_connecting(
+        &self,
+        member_id: u64,
+        address: &str,
+        lane: Lane,
+    ) -> Result<Arc<dyn PeerConnection>, Connecting> {
+        let mut slots = self.slots.lock();
+        match slots.get(&(member_id, lane)) {
+            Some(Slot::Open {
+                address: open,
+                connection,
+                ..
+            }) if open == address => return Ok(Arc::clone(connection)),
+            Some(Slot::Connecting {
+                address: open,
+                attempt,
+            }) if open == address => return Err(attempt.clone()),
+            // None, or one to where the member was before.
+            Some(_) | None => {}
+        }
+        let peer = self.peer(member_id, address);
+        let connecting = self.connector.connect(peer, lane);
+        let late = address.to_owned();
+        let attempt = async move {
+            match timeout(CONNECT_DEADLINE, connecting).await {
+                Ok(connected) => connected.map_err(Arc::new),
+                Err(_) => {
+                    let source = Some(io::ErrorKind::TimedOut.into());
+                    Err(peer_error(member_id, &late, source))
+                }
+            }
+        };
+        let attempt = attempt.boxed().shared();
+        let slot = Slot::Connecting {
+            address: address.to_owned(),
+            attempt: attempt.clone(),
+        };
+        slots.insert((member_id, lane), slot);
+        Err(attempt)
+    }
+
+    fn peer(&self, member_id: u64, address: &str) -> PeerAddress {
+        PeerAddress {
+            cluster_id: self.cluster_id,
+            member_id,
+            address: address.to_owned(),
+        }
+    }
+
+    fn note_answer(&self, member_id: u64, lane: Lane) {
+        if let Some(Slot::Open { silent_since, .. }) = self.slots.lock().get_mut(&(member_id, lane))
+        {
+            *silent_since = None;
+        }
+    }
+
+    /// A connection that stays silent is given up: what it leads to may have gone without a word.
+    fn note_silence(&self, member_id: u64, lane: Lane) {
+        let mut slots = self.slots.lock();
+        let now = Instant::now();
+        let is_dead = match slots.get_mut(&(member_id, lane)) {
+            Some(Slot::Open { silent_since, .. }) => {
+                *silent_since.get_or_insert(now) + MAX_SILENCE < now
+            }
+            Some(Slot::Connecting { .. }) | None => false,
+        };
+        if is_dead {
+            slots.remove(&(member_id, lane));
+        }
+    }
+
+    fn drop_connection(&self, member_id: u64, lane: Lane, used: &Arc<dyn PeerConnection>) {
+        let mut slots = self.slots.lock();
+        let is_current = matches!(
+            slots.get(&(member_id, lane)),
+            Some(Slot::Open { connection, .. }) if Arc::ptr_eq(connection, used)
+        );
+        if is_current {
+            slots.remove(&(member_id, lane));
+        }
+    }
+}
+
+fn peer_error(member_id: u64, address: &str, source: Option<io::Error>) -> Arc<PeerError> {
+    Arc::new(PeerError {
+        member_id,
+        address: address.to_owned(),
+        source,
+    })
+}
+
+/// How long a connection may take to come about, its handshake included.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a connection may leave requests without an answer.
+const MAX_SILENCE: Duration = Duration::from_millis(800);

@@ -1,0 +1,240 @@
+//! Proposals and confirmed reads of this member, whoever leads.
+//!
+//! A proposal is tried until it is applied here or its deadline passes: the request id makes the
+//! repetition harmless.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::ReadPolicy;
+use openraft::errors::{ClientWriteError, ForwardReason, LinearizableReadError, RaftError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::CommandBytes;
+use super::forward::Forwarded;
+use super::leadership::Leadership;
+use super::member::{Shared, Stopped};
+use super::waiters::Waiting;
+use crate::command::{Outcome, RequestId};
+
+/// Why a command was not applied, as far as is known.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// Never appended.
+    NoLeader,
+    /// Maybe appended, and then maybe discarded.
+    Undecided,
+    Stopped(Stopped),
+}
+
+/// Why a read could not be made sure of.
+#[derive(Debug)]
+pub(crate) enum ConfirmError {
+    NoQuorum,
+    Stopped(Stopped),
+}
+
+/// What became of one try.
+enum Tried {
+    /// Applied by the leader at this index.
+    Applied(u64),
+    /// Certainly not appended.
+    NotAppended,
+    Unknown,
+    Stopped(Stopped),
+}
+
+/// What ended the wait for one try.
+enum Event {
+    Outcome(Outcome),
+    Tried(Tried),
+    LeaderChanged,
+    TooLate,
+}
+
+impl Shared {
+    /// Proposes a command and waits until it is applied here.
+    pub(super) async fn propose(
+        &self,
+        request_id: RequestId,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Outcome, WriteError> {
+        let mut waiting = self.model.waiters.wait(request_id);
+        let mut leadership = self.leadership();
+        // Whether some try may have left the command in a log.
+        let mut is_open = false;
+        let mut pause = Pause::default();
+        loop {
+            let known = *leadership.borrow_and_update();
+            let event = tokio::select! {
+                biased;
+                outcome = waiting.outcome() => Event::Outcome(outcome),
+                tried = self.attempt(known, command.clone()) => Event::Tried(tried),
+                () = leader_changed(&mut leadership, known) => Event::LeaderChanged,
+                () = sleep_until(deadline) => Event::TooLate,
+            };
+            match event {
+                Event::Outcome(outcome) => return Ok(outcome),
+                Event::Tried(Tried::Applied(index)) => {
+                    is_open = true;
+                    if let Some(outcome) = self.outcome_at(index, &mut waiting, deadline).await {
+                        return Ok(outcome);
+                    }
+                }
+                Event::Tried(Tried::NotAppended) => {}
+                Event::Tried(Tried::Unknown) | Event::LeaderChanged => {
+                    is_open |= known.leader.is_some();
+                }
+                Event::Tried(Tried::Stopped(stopped)) => return Err(WriteError::Stopped(stopped)),
+                Event::TooLate => {
+                    is_open |= known.leader.is_some();
+                    return Err(too_late(is_open));
+                }
+            }
+            let outcome = tokio::select! {
+                biased;
+                outcome = waiting.outcome() => Some(outcome),
+                () = leader_changed(&mut leadership, known) => None,
+                () = pause.wait() => None,
+                () = sleep_until(deadline) => return Err(too_late(is_open)),
+            };
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// One try with the leader that is known; if none is, ends only with consensus itself.
+    async fn attempt(&self, known: Leadership, command: Bytes) -> Tried {
+        match known.leader {
+            Some(_) if known.is_leader => self.write(command).await,
+            Some(leader) => match self.forwarder.forward(leader, command).await {
+                Forwarded::Applied(index) => Tried::Applied(index),
+                Forwarded::NotAppended => Tried::NotAppended,
+                Forwarded::Unknown => Tried::Unknown,
+            },
+            None => Tried::Stopped(self.stopped().await),
+        }
+    }
+
+    async fn write(&self, command: Bytes) -> Tried {
+        match self.raft.client_write(CommandBytes(command)).await {
+            Ok(response) => Tried::Applied(response.log_id.index()),
+            Err(RaftError::Fatal(fatal)) => Tried::Stopped(fatal.into()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
+                if forward.reason != ForwardReason::NotLeader =>
+            {
+                Tried::NotAppended
+            }
+            // The library says so too for an entry that it had appended and then lost.
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Tried::Unknown,
+            // Only membership changes and conditions can be refused otherwise, and a command is
+            // neither; were it one day, its fate would be unknown.
+            Err(RaftError::APIError(_)) => Tried::Unknown,
+        }
+    }
+
+    /// The outcome of a command that the leader applied at `index`. None if it was not applied one
+    /// by one here, but came with a snapshot: proposed again, it answers what it answered.
+    async fn outcome_at(
+        &self,
+        index: u64,
+        waiting: &mut Waiting<'_>,
+        deadline: Instant,
+    ) -> Option<Outcome> {
+        tokio::select! {
+            biased;
+            outcome = waiting.outcome() => return Some(outcome),
+            () = self.model.applied_at_least(index) => {}
+            () = sleep_until(deadline) => {}
+        }
+        waiting.try_outcome()
+    }
+
+    /// Makes sure that this member has applied everything that was acknowledged anywhere before.
+    pub(super) async fn confirm(&self, deadline: Instant) -> Result<(), ConfirmError> {
+        let begun = Instant::now();
+        let mut leadership = self.leadership();
+        let mut pause = Pause::default();
+        loop {
+            let known = *leadership.borrow_and_update();
+            let confirmed = tokio::select! {
+                confirmed = self.confirm_with(known) => confirmed?,
+                () = leader_changed(&mut leadership, known) => false,
+                () = sleep_until(deadline) => return Err(ConfirmError::NoQuorum),
+            };
+            if confirmed {
+                self.freshness.confirm(begun);
+                return Ok(());
+            }
+            tokio::select! {
+                () = leader_changed(&mut leadership, known) => {}
+                () = pause.wait() => {}
+                () = sleep_until(deadline) => return Err(ConfirmError::NoQuorum),
+            }
+        }
+    }
+
+    /// One try with the leader that is known; if none is, ends only with consensus itself.
+    async fn confirm_with(&self, known: Leadership) -> Result<bool, ConfirmError> {
+        match known.leader {
+            Some(_) if known.is_leader => {
+                match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                    Ok(_) => Ok(true),
+                    Err(RaftError::Fatal(fatal)) => Err(ConfirmError::Stopped(fatal.into())),
+                    Err(RaftError::APIError(
+                        LinearizableReadError::ForwardToLeader(_)
+                        | LinearizableReadError::QuorumNotEnough(_),
+                    )) => Ok(false),
+                }
+            }
+            Some(leader) => match self.forwarder.read_index(leader).await {
+                Some(index) => {
+                    self.model.applied_at_least(index).await;
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            None => Err(ConfirmError::Stopped(self.stopped().await)),
+        }
+    }
+}
+
+/// Returns once another leads, or the same one anew, or one is known at all. Cancel-safe.
+async fn leader_changed(leadership: &mut watch::Receiver<Leadership>, known: Leadership) {
+    let has_ended = leadership.wait_for(|now| *now != known).await.is_err();
+    if has_ended {
+        // Consensus has ended, which others tell.
+        std::future::pending::<()>().await;
+    }
+}
+
+const fn too_late(is_open: bool) -> WriteError {
+    if is_open {
+        WriteError::Undecided
+    } else {
+        WriteError::NoLeader
+    }
+}
+
+/// Waits between tries, longer each time.
+#[derive(Debug)]
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(MAX_PAUSE);
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
