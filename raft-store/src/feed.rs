@@ -130,6 +130,32 @@ impl Changes {
         self.seen
     }
 
+    /// Hands out the changes that are there, without waiting, all of a revision together, and
+    /// takes note of the newest revision even if it changed nothing that is told. An empty answer
+    /// says that there are no more for now.
+    ///
+    /// # Errors
+    /// As [`Changes::next`].
+    pub fn take(&mut self) -> Result<Vec<Arc<Change>>, Compacted> {
+        // Looked at before the ring, which then holds everything up to it.
+        let newest = *self.newest.borrow_and_update();
+        let changes = self.feed.after(self.seen)?;
+        self.seen = match changes.last() {
+            Some(last) => last.revision,
+            None => self.seen.max(newest),
+        };
+        Ok(changes)
+    }
+
+    /// Waits until the newest revision is another than at the last call of this or of
+    /// [`Changes::take`]. Cancel-safe.
+    pub async fn moved(&mut self) {
+        if self.newest.changed().await.is_err() {
+            // The feed lives as long as this handle, so its sender does, too.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for changes and hands them out, all of a revision together. Cancel-safe. Some
     /// revisions change nothing that is told, so numbers may be left out.
     ///
