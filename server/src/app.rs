@@ -17,6 +17,7 @@ use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::{Clock, SystemClock};
 use identity::tls::{ClientPolicy, SharedTlsMaterial};
 use identity::trust_domain::TrustDomain;
+use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
@@ -30,6 +31,7 @@ use crate::api::bundle::BundleApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
 use crate::api::svid::SvidApi;
+use crate::api::sync::SyncApi;
 use crate::attest::Attestation;
 use crate::bundles::Bundles;
 use crate::ca::{Ca, Policy, ServerSvidTask};
@@ -40,6 +42,7 @@ use crate::endpoints::{
 use crate::entries::Entries;
 use crate::prune::{self, Pruning};
 use crate::svids::Svids;
+use crate::sync::Sync;
 
 /// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
 /// SIGUSR2.
@@ -161,7 +164,15 @@ impl Foundation {
         let pruning = Pruning::new(store.clone(), Arc::clone(&clock), options);
         supervisor.start("prune", |shutdown| pruning.run(shutdown));
 
-        let parts = Parts { store, ca, clock };
+        let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
+        supervisor.start("sync", |shutdown| streams.run(shutdown));
+
+        let parts = Parts {
+            store,
+            ca,
+            clock,
+            sync,
+        };
         let endpoints = parts.endpoints(config, material).await?;
         let tls_address = endpoints.tls_address();
         start_health(supervisor, config, &parts).await?;
@@ -183,6 +194,7 @@ struct Parts {
     store: Store,
     ca: Ca,
     clock: Arc<dyn Clock>,
+    sync: Sync,
 }
 
 impl Parts {
@@ -233,6 +245,7 @@ impl Parts {
             entry: EntryServer::new(EntryApi::new(entries, own())),
             health: HealthServer::new(HealthApi::new(self.bundles(own()))),
             svid: SvidServer::new(SvidApi::new(svids, own())),
+            sync: SyncServer::new(SyncApi::new(self.sync.clone())),
         }
     }
 

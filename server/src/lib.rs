@@ -16,5 +16,6 @@ pub mod endpoints;
 pub mod entries;
 pub mod prune;
 pub mod svids;
+pub mod sync;
 #[cfg(test)]
 mod testing;

@@ -11,3 +11,4 @@ pub mod status;
 mod status_agent;
 mod status_svid;
 pub mod svid;
+pub mod sync;

@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 
 use crate::bundles::AppendError;
 use crate::endpoints::{AgentRefusal, AuthorizeError, Caller, RateError};
+use crate::sync::{Ended, WatchError};
 
 /// A status that says what failed and why.
 pub fn failed(code: Code, what: &str, cause: impl Display) -> Status {
@@ -108,6 +109,36 @@ pub fn read_failure(what: &str, error: &ReadError) -> Status {
     log_cause(what, error);
     failed(Code::Unavailable, what, "no confirmed answer in time")
 }
+
+/// The answer to an agent that is told nothing.
+pub fn not_watched(error: &WatchError) -> Status {
+    match error {
+        WatchError::Refused(refusal) => watch_ended(Ended::Refused(*refusal)),
+        WatchError::Behind(cause) => read_failure(&error.to_string(), cause),
+    }
+}
+
+/// The end of a stream of changes.
+pub fn watch_ended(ended: Ended) -> Status {
+    match ended {
+        // It may have a newer certificate, with which it has only to call again.
+        Ended::Refused(AgentRefusal::NotActive) => {
+            Status::unavailable("agent SVID was replaced during the call")
+        }
+        Ended::Refused(refusal) => {
+            let text = format!("authorization denied for method {WATCH}");
+            permission_denied_because(text, reason(refusal))
+        }
+        Ended::Superseded => Status::unavailable("agent has opened newer streams"),
+    }
+}
+
+/// The end of a stream whose connection ends: another connection, or another server, goes on.
+pub fn connection_ends() -> Status {
+    Status::unavailable("connection ends, call again")
+}
+
+const WATCH: &str = "/conclave.sync.v1.Sync/Watch";
 
 /// Logs what a client is not told.
 pub(super) fn log_cause(what: &str, error: &(dyn std::error::Error + 'static)) {

@@ -94,6 +94,8 @@ pub enum Api {
     Logger,
     /// `spire.api.server.svid.v1.SVID`
     Svid,
+    /// `conclave.sync.v1.Sync`
+    Sync,
     /// `spire.api.server.trustdomain.v1.TrustDomain`
     TrustDomain,
 }
@@ -107,6 +109,7 @@ impl Api {
             | Self::Entry
             | Self::LocalAuthority
             | Self::Svid
+            | Self::Sync
             | Self::TrustDomain => true,
             Self::Cluster | Self::Debug | Self::Health | Self::Logger => false,
         }
@@ -132,6 +135,7 @@ const RULES: &[Rule] = &[
     rule("/conclave.cluster.v1.Cluster/RotateSeal", Api::Cluster, Callers::Local, LimitClass::Unlimited),
     rule("/conclave.cluster.v1.Cluster/Status", Api::Cluster, Callers::Local, LimitClass::Unlimited),
     rule("/conclave.cluster.v1.Cluster/Transfer", Api::Cluster, Callers::Local, LimitClass::Unlimited),
+    rule("/conclave.sync.v1.Sync/Watch", Api::Sync, Callers::Agent, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/Check", Api::Health, Callers::Local, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/List", Api::Health, Callers::Local, LimitClass::Unlimited),
     rule("/grpc.health.v1.Health/Watch", Api::Health, Callers::Local, LimitClass::Unlimited),
@@ -239,7 +243,10 @@ mod tests {
     }
 
     /// Services of ours that the endpoints serve; the others belong to the peer listener.
-    const OWN_SERVICES: [(&str, &str); 1] = [("conclave.cluster.v1", "Cluster")];
+    const OWN_SERVICES: [(&str, &str); 2] = [
+        ("conclave.cluster.v1", "Cluster"),
+        ("conclave.sync.v1", "Sync"),
+    ];
 
     #[test]
     fn a_cluster_is_seen_and_changed_by_local_callers_only() {

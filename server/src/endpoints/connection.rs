@@ -1,8 +1,8 @@
 //! Owns the life of one HTTP/2 connection: its limits, its age and how it ends.
 //!
 //! A connection that must go is told so (GOAWAY) and may finish the calls it has within a grace;
-//! then it is dropped. A stream that is still open then ends without a status, which clients take
-//! as UNAVAILABLE and retry; the server never ends one with OK or CANCELLED because it stops.
+//! then it is dropped. Streams without an end are told, too, and end as UNAVAILABLE, which clients
+//! retry; the server never ends one with OK or CANCELLED because it stops.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::endpoints::ConnectionLife;
 use crate::endpoints::router::ConnectionService;
 
 /// How long a connection may live.
@@ -20,7 +21,8 @@ use crate::endpoints::router::ConnectionService;
 pub(crate) enum ConnectionAge {
     /// Until either side closes it.
     Unlimited,
-    /// It is asked to go after this time, so that clients spread over the members.
+    /// It is asked to go after this time, so that clients spread over the members. A connection
+    /// that carries a stream lives [`STREAM_FACTOR`] times as long.
     Limited(Duration),
 }
 
@@ -84,14 +86,16 @@ pub(crate) async fn serve<Io>(
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    let life = service.life();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
 
     let grace = tokio::select! {
         result = connection.as_mut() => return log_end(result),
-        () = reached(age) => AGE_GRACE,
+        () = reached(age, &life) => AGE_GRACE,
         () = shutdown.requested() => STOP_GRACE,
     };
     connection.as_mut().graceful_shutdown();
+    life.end();
     drain(connection, grace, shutdown).await;
 }
 
@@ -111,10 +115,13 @@ where
     }
 }
 
-async fn reached(age: ConnectionAge) {
-    match age {
-        ConnectionAge::Unlimited => std::future::pending().await,
-        ConnectionAge::Limited(age) => tokio::time::sleep(age).await,
+async fn reached(age: ConnectionAge, life: &ConnectionLife) {
+    let ConnectionAge::Limited(age) = age else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(age).await;
+    if life.carries_stream() {
+        tokio::time::sleep(age * (STREAM_FACTOR - 1)).await;
     }
 }
 
@@ -127,6 +134,10 @@ fn log_end(result: hyper::Result<()>) {
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How much longer a connection may live that carries a stream: about an hour. Its client would
+/// only have to come back.
+const STREAM_FACTOR: u32 = 20;
 
 /// What calls of a connection that grew too old have left.
 const AGE_GRACE: Duration = Duration::from_secs(60);

@@ -127,7 +127,7 @@ async fn serve_tls(
         allowance,
     };
     let caller = Caller::Tls { address, identity };
-    let service = ConnectionService::new(router, caller);
+    let service = ConnectionService::new(router, caller, shutdown.clone());
     connection::serve(stream, service, terms, shutdown).await;
 }
 
@@ -173,7 +173,7 @@ impl UnixListener {
                 () = shutdown.requested() => break,
             };
             let caller = Caller::Local(Arc::new(connection.connect_info()));
-            let service = ConnectionService::new(Arc::clone(&router), caller);
+            let service = ConnectionService::new(Arc::clone(&router), caller, shutdown.clone());
             let terms = Terms {
                 age: ConnectionAge::Unlimited,
                 allowance: Allowance::Known,

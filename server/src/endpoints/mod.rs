@@ -10,6 +10,7 @@ pub mod rate_limit;
 mod authorize;
 mod caller;
 mod connection;
+mod life;
 mod listener;
 mod router;
 
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::supervisor::Shutdown;
+use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
@@ -31,9 +33,11 @@ use crate::api::bundle::BundleApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
 use crate::api::svid::SvidApi;
+use crate::api::sync::SyncApi;
 
 pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
 pub use caller::{Caller, CallerRole};
+pub use life::ConnectionLife;
 pub use rate_limit::{CallLimit, RateError, RateLimitOptions, RateLimits};
 
 use listener::{TlsListener, UnixListener};
@@ -52,6 +56,8 @@ pub struct Services {
     pub health: HealthServer<HealthApi>,
     /// Signing.
     pub svid: SvidServer<SvidApi>,
+    /// What agents are told without asking.
+    pub sync: SyncServer<SyncApi>,
 }
 
 /// Where the endpoints listen.

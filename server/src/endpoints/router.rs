@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::supervisor::Shutdown;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use tower::Service as _;
 use crate::api::status;
 use crate::endpoints::authz::{Api, Rule};
 use crate::endpoints::rate_limit::{CallLimit, LimitClass, RateLimits};
-use crate::endpoints::{Authorizer, Caller, Services};
+use crate::endpoints::{Authorizer, Caller, ConnectionLife, Services};
 
 /// Answers the calls of all connections.
 pub(crate) struct Router {
@@ -36,7 +37,12 @@ impl Router {
         }
     }
 
-    async fn answer(&self, caller: Caller, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(
+        &self,
+        caller: Caller,
+        life: ConnectionLife,
+        mut request: Request<Incoming>,
+    ) -> Response<Body> {
         if let Some(refusal) = refuse_foreign_protocol(&request) {
             return refusal;
         }
@@ -58,6 +64,7 @@ impl Router {
         }
         let is_stranger = matches!(caller, Caller::Tls { identity: None, .. });
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(life);
         request.extensions_mut().insert(role);
         let answer = match is_stranger {
             true => self.dispatch_for_stranger(rule, request).await,
@@ -115,6 +122,7 @@ impl Router {
             | Api::LocalAuthority
             | Api::Logger
             | Api::Svid
+            | Api::Sync
             | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
@@ -132,6 +140,7 @@ impl Router {
             Api::Health => self.services.health.clone().call(request).await,
             Api::Agent => self.services.agent.clone().call(request).await,
             Api::Svid => self.services.svid.clone().call(request).await,
+            Api::Sync => self.services.sync.clone().call(request).await,
             Api::Cluster | Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
@@ -213,11 +222,21 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
 pub(crate) struct ConnectionService {
     router: Arc<Router>,
     caller: Caller,
+    life: ConnectionLife,
 }
 
 impl ConnectionService {
-    pub(crate) fn new(router: Arc<Router>, caller: Caller) -> Self {
-        Self { router, caller }
+    /// The service of `caller`'s connection, which lasts until `stop` at most.
+    pub(crate) fn new(router: Arc<Router>, caller: Caller, stop: Shutdown) -> Self {
+        Self {
+            router,
+            caller,
+            life: ConnectionLife::until(stop),
+        }
+    }
+
+    pub(crate) fn life(&self) -> ConnectionLife {
+        self.life.clone()
     }
 }
 
@@ -228,8 +247,8 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let router = Arc::clone(&self.router);
-        let caller = self.caller.clone();
-        Box::pin(async move { Ok(router.answer(caller, request).await) })
+        let (caller, life) = (self.caller.clone(), self.life.clone());
+        Box::pin(async move { Ok(router.answer(caller, life, request).await) })
     }
 }
 

@@ -9,27 +9,37 @@ use std::sync::Arc;
 
 use identity::entry::{EntryId, RegistrationEntry};
 use identity::spiffe_id::SpiffeId;
+use identity::trust_domain::TrustDomain;
 use raft_store::{AgentRecord, State};
 
 /// All entries that `agent` is authorized for.
 pub fn authorized(state: &State, agent: &AgentRecord) -> Vec<Arc<RegistrationEntry>> {
     let mut found = Vec::new();
     let mut seen_parents = HashSet::new();
-    let mut parents = vec![agent.spiffe_id.clone()];
-    parents.extend(aliases(state, agent));
+    let mut parents = roots(state, agent);
     while let Some(parent) = parents.pop() {
         let mut children = state.entries_by_parent(&parent).peekable();
         if children.peek().is_none() || !seen_parents.insert(parent.clone()) {
             continue;
         }
         for child in children {
-            if is_in_own_domain(child, agent) {
+            if is_in_domain(child, agent.spiffe_id.trust_domain()) {
                 parents.push(child.spiffe_id.clone());
                 found.push(Arc::clone(child));
             }
         }
     }
     found
+}
+
+/// The SPIFFE IDs below which everything is `agent`'s: its own, and those of the node aliases that
+/// apply to it. Sorted, each once.
+pub(crate) fn roots(state: &State, agent: &AgentRecord) -> Vec<SpiffeId> {
+    let mut roots = aliases(state, agent);
+    roots.push(agent.spiffe_id.clone());
+    roots.sort();
+    roots.dedup();
+    roots
 }
 
 /// The entry `id`, if `agent` is authorized for it.
@@ -39,9 +49,10 @@ pub fn authorized_entry(
     id: &EntryId,
 ) -> Option<Arc<RegistrationEntry>> {
     let entry = state.entry(id)?;
+    let own = agent.spiffe_id.trust_domain();
     let mut seen = HashSet::new();
     let mut parents = vec![entry.parent_id.clone()];
-    if !is_in_own_domain(entry, agent) {
+    if !is_in_domain(entry, own) {
         return None;
     }
     while let Some(parent) = parents.pop() {
@@ -56,7 +67,7 @@ pub fn authorized_entry(
             if applies(above, agent) {
                 return Some(Arc::clone(entry));
             }
-            if is_in_own_domain(above, agent) && seen.insert(above.parent_id.clone()) {
+            if is_in_domain(above, own) && seen.insert(above.parent_id.clone()) {
                 parents.push(above.parent_id.clone());
             }
         }
@@ -79,15 +90,15 @@ fn aliases(state: &State, agent: &AgentRecord) -> Vec<SpiffeId> {
 }
 
 /// Whether `entry` is a node alias of `agent`'s node.
-fn applies(entry: &RegistrationEntry, agent: &AgentRecord) -> bool {
+pub(crate) fn applies(entry: &RegistrationEntry, agent: &AgentRecord) -> bool {
     entry.parent_id.is_server()
-        && is_in_own_domain(entry, agent)
+        && is_in_domain(entry, agent.spiffe_id.trust_domain())
         && !entry.selectors.is_empty()
         && entry.selectors.is_subset(&agent.selectors)
 }
 
-fn is_in_own_domain(entry: &RegistrationEntry, agent: &AgentRecord) -> bool {
-    let own = agent.spiffe_id.trust_domain();
+/// Whether `entry` is one of the trust domain `own`, which is all that agents are given.
+pub(crate) fn is_in_domain(entry: &RegistrationEntry, own: &TrustDomain) -> bool {
     entry.spiffe_id.trust_domain() == own && entry.parent_id.trust_domain() == own
 }
 

@@ -19,6 +19,7 @@ use raft_store::{
     Proposal, ProposeError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
 };
 
+pub(crate) use authorized::{applies, is_in_domain, roots};
 pub use authorized::{authorized, authorized_entry};
 
 /// The registration entries.

@@ -19,6 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::api::page_token::Page;
 use crate::api::{caller, status};
+use crate::endpoints::ConnectionLife;
 use crate::entries::Entries;
 
 /// The Entry service.
@@ -207,11 +208,12 @@ impl Entry for EntryApi {
         request: Request<Streaming<wire::SyncAuthorizedEntriesRequest>>,
     ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
         let agent = caller::agent(&request)?;
+        let life = request.extensions().get::<ConnectionLife>().cloned();
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let entries = self.entries.clone();
         let authorized = move || entries.authorized_still(&agent.spiffe_id);
-        sync::answer(first, requests, authorized).map(Response::new)
+        sync::answer(first, requests, authorized, life.unwrap_or_default()).map(Response::new)
     }
 }
 

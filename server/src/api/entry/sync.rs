@@ -18,6 +18,9 @@ use proto::spire::api::server::entry::v1::{
 use proto::spire::api::types::EntryMask;
 use tonic::{Status, Streaming};
 
+use crate::api::status;
+use crate::endpoints::ConnectionLife;
+
 /// The answers of one call.
 pub(super) type Answers =
     Pin<Box<dyn Stream<Item = Result<SyncAuthorizedEntriesResponse, Status>> + Send>>;
@@ -30,6 +33,7 @@ pub(super) fn answer(
     first: Option<SyncAuthorizedEntriesRequest>,
     requests: Streaming<SyncAuthorizedEntriesRequest>,
     authorized: impl Fn() -> Option<Authorized> + Send + 'static,
+    life: ConnectionLife,
 ) -> Result<Answers, Status> {
     let Some(first) = first else {
         return Ok(Box::pin(futures_util::stream::empty()));
@@ -45,6 +49,7 @@ pub(super) fn answer(
     let conversation = Conversation {
         requests,
         authorized,
+        life,
         mask,
         pending: revision_pages(&entries).into(),
     };
@@ -74,6 +79,7 @@ fn check_first(first: SyncAuthorizedEntriesRequest) -> Result<Option<EntryMask>,
 struct Conversation<F> {
     requests: Streaming<SyncAuthorizedEntriesRequest>,
     authorized: F,
+    life: ConnectionLife,
     mask: Option<EntryMask>,
     pending: VecDeque<SyncAuthorizedEntriesResponse>,
 }
@@ -81,7 +87,11 @@ struct Conversation<F> {
 impl<F: Fn() -> Option<Authorized>> Conversation<F> {
     async fn next(mut self) -> Result<Option<(SyncAuthorizedEntriesResponse, Self)>, Status> {
         if self.pending.is_empty() {
-            let Some(request) = self.requests.message().await? else {
+            let request = tokio::select! {
+                request = self.requests.message() => request?,
+                () = self.life.stopping() => return Err(status::connection_ends()),
+            };
+            let Some(request) = request else {
                 return Ok(None);
             };
             let authorized = (self.authorized)().ok_or_else(no_longer_admitted)?;
