@@ -4,6 +4,7 @@
 //! order on every member, and changes come out. Neither the consensus library nor a generated
 //! message shows in this crate's public interface.
 
+pub mod backup;
 mod change;
 mod codec;
 mod command;
@@ -11,6 +12,7 @@ mod feed;
 mod peer;
 mod raft;
 mod record;
+pub mod recover;
 mod seal;
 mod state;
 mod storage;

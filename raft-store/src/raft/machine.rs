@@ -108,6 +108,11 @@ impl Machine {
         self.applied
     }
 
+    /// The rows, to be read while more are written.
+    pub(super) fn rows(&self) -> BoxFuture<'static, Arc<StateDb>> {
+        Box::pin(std::future::ready(Arc::clone(&self.db)))
+    }
+
     pub(super) fn voter_count(&self) -> usize {
         self.membership.voter_ids().count()
     }

@@ -25,6 +25,7 @@ use super::start::start_error;
 use crate::command::{Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
 use crate::storage::log_db::LogDb;
+use crate::storage::state_db::StateDb;
 use crate::store::Identity;
 
 /// Why consensus has stopped on this member, for good.
@@ -191,6 +192,13 @@ impl Member {
     /// Starts a snapshot now.
     pub(crate) async fn snapshot(&self) -> Result<(), Stopped> {
         Ok(self.shared.raft.trigger().snapshot().await?)
+    }
+
+    /// The rows of the state, to be read while more are written.
+    pub(crate) async fn rows(&self) -> Result<Arc<StateDb>, Stopped> {
+        let raft = &self.shared.raft;
+        let rows = raft.with_state_machine(|machine| machine.rows()).await;
+        rows.map_err(Stopped::from)
     }
 
     /// Ends consensus; the state is flushed so that the next start is quick.

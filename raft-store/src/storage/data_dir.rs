@@ -7,6 +7,9 @@
 //! state/<number>/            the state
 //! snapshots/<index>/         a finished snapshot
 //! snapshots/*.tmp            an unfinished one, removed at start
+//! new.tmp/                   another cluster in the making, removed at start
+//! new-<id>/                  another cluster, complete: its parts take their places at start
+//! replaced-by-<id>/          what stood there before; never touched again
 //! ```
 
 use std::fs::{self, File};
@@ -64,6 +67,7 @@ impl DataDir {
             _lock: lock,
             _guard: guard,
         };
+        dir.move_in()?;
         create_dir(&dir.path.join("state"))?;
         create_dir(&dir.snapshots())?;
         dir.remove_leftovers()?;
@@ -130,6 +134,81 @@ impl DataDir {
         let current = self.path.join("state/CURRENT");
         write_atomically(&current, format!("{number}\n").as_bytes())?;
         crash::point("install.after_switch");
+        Ok(())
+    }
+
+    /// Where another cluster gathers; nothing is there.
+    pub(crate) fn new_cluster(&self) -> Result<PathBuf, StorageError> {
+        let path = self.path.join(NEW_TMP);
+        remove_dir(&path)?;
+        create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Makes what has gathered for another cluster the content of this directory. What stood here
+    /// is kept aside. After a crash there is the old content, or at the next start the new.
+    pub(crate) fn replace_by_new(&self, cluster_id: &[u8; 16]) -> Result<(), StorageError> {
+        let id = u128::from_be_bytes(*cluster_id);
+        let complete = self.path.join(format!("{NEW}{id:032x}"));
+        let gathered = self.path.join(NEW_TMP);
+        sync_dir(&gathered)?;
+        crash::point("replace.before_rename");
+        fs::rename(&gathered, &complete).map_err(StorageError::file("rename", &gathered))?;
+        sync_dir(&self.path)?;
+        crash::point("replace.after_rename");
+        self.move_in()
+    }
+
+    /// Whether a store is here, or part of one.
+    pub(crate) fn is_empty(path: &Path) -> Result<bool, StorageError> {
+        if !path.exists() {
+            return Ok(true);
+        }
+        let is_nothing = |path: &PathBuf| -> Result<bool, StorageError> {
+            let is_left_over = path.ends_with("LOCK") || path.ends_with(NEW_TMP);
+            Ok(is_left_over || path.is_dir() && list(path)?.is_empty())
+        };
+        for path in list(path)? {
+            if !is_nothing(&path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the parts of a complete new cluster their places, if there is one.
+    fn move_in(&self) -> Result<(), StorageError> {
+        remove_dir(&self.path.join(NEW_TMP))?;
+        for new in list(&self.path)? {
+            let name = new.file_name().and_then(|name| name.to_str());
+            let Some(id) = name.and_then(|name| name.strip_prefix(NEW)) else {
+                continue;
+            };
+            let replaced = self.path.join(format!("replaced-by-{id}"));
+            for part in PARTS {
+                self.move_part_in(&new, part, &replaced)?;
+            }
+            remove_dir(&new)?;
+            sync_dir(&self.path)?;
+        }
+        Ok(())
+    }
+
+    fn move_part_in(&self, new: &Path, part: &str, replaced: &Path) -> Result<(), StorageError> {
+        let (from, to) = (new.join(part), self.path.join(part));
+        if !from.exists() {
+            return Ok(());
+        }
+        if to.exists() {
+            create_dir(replaced)?;
+            let aside = replaced.join(part);
+            fs::rename(&to, &aside).map_err(StorageError::file("rename", &to))?;
+            sync_dir(replaced)?;
+        }
+        crash::point("replace.between");
+        fs::rename(&from, &to).map_err(StorageError::file("rename", &from))?;
+        sync_dir(&self.path)?;
+        crash::point("replace.moved");
         Ok(())
     }
 
@@ -223,6 +302,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageE
     write().map_err(StorageError::file("write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
 }
+
+const NEW_TMP: &str = "new.tmp";
+const NEW: &str = "new-";
+
+/// What a store consists of.
+const PARTS: [&str; 3] = ["raft", "state", "snapshots"];
 
 /// Under this much room the storage engine cannot work.
 const MIN_FREE_BYTES: u64 = 4 << 20;

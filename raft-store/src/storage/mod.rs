@@ -5,6 +5,7 @@
 pub(crate) mod crash;
 pub(crate) mod data_dir;
 pub(crate) mod flusher;
+pub(crate) mod founding;
 pub(crate) mod log_db;
 mod options;
 pub(crate) mod snapshot;

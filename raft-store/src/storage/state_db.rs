@@ -40,13 +40,21 @@ impl StateDb {
         position: &[u8],
     ) -> Result<(), StorageError> {
         let mut batch = WriteBatch::default();
+        batch.put(TableId::Position.row_key(&[]), position);
+        self.write_batch(rows, batch)
+    }
+
+    fn write_batch(
+        &self,
+        rows: impl IntoIterator<Item = RowWrite>,
+        mut batch: WriteBatch,
+    ) -> Result<(), StorageError> {
         for row in rows {
             match row.value {
                 Some(value) => batch.put(&row.key, value),
                 None => batch.delete(&row.key),
             }
         }
-        batch.put(TableId::Position.row_key(&[]), position);
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         self.db
@@ -54,23 +62,40 @@ impl StateDb {
             .map_err(StorageError::engine("write the state"))
     }
 
+    /// Writes rows as they come from a backup, the position's among them.
+    pub(crate) fn load_rows(&self, rows: Vec<RowWrite>) -> Result<(), StorageError> {
+        self.write_batch(rows, WriteBatch::default())
+    }
+
     /// Reads everything: the state, and the stored position if there is one.
     pub(crate) fn load(&self) -> Result<(State, Option<Vec<u8>>), StorageError> {
         let mut loader = Loader::default();
+        self.visit(|key, value| loader.row(key, value).map_err(StorageError::Load))?;
+        let state = loader.finish().map_err(StorageError::Load)?;
+        Ok((state, self.position()?))
+    }
+
+    /// Shows all rows, in order, as they were when this was called: the first is the position.
+    pub(crate) fn visit<E: From<StorageError>>(
+        &self,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut options = rocksdb::ReadOptions::default();
         // A scan of everything would push out what is of use.
         options.fill_cache(false);
         options.set_readahead_size(1 << 20);
         for row in self.db.iterator_opt(IteratorMode::Start, options) {
             let (key, value) = row.map_err(StorageError::engine("read the state"))?;
-            loader.row(&key, &value).map_err(StorageError::Load)?;
+            visit(&key, &value)?;
         }
-        let state = loader.finish().map_err(StorageError::Load)?;
-        let position = self
-            .db
+        Ok(())
+    }
+
+    /// The stored position, if there is one.
+    pub(crate) fn position(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        self.db
             .get(TableId::Position.row_key(&[]))
-            .map_err(StorageError::engine("read the state"))?;
-        Ok((state, position))
+            .map_err(StorageError::engine("read the state"))
     }
 
     /// Makes everything written so far durable.

@@ -23,6 +23,7 @@ pub use self::error::{CloseError, OpenError, ProposeError, ReadError, StoppedErr
 pub use self::keys::{RotateError, Rotation};
 pub use self::options::{Identity, Limits, Options, Start};
 
+use crate::backup::{self, BackupError, BackupReader};
 use crate::codec::encode_envelope;
 use crate::command::{Envelope, Operation, RequestId};
 use crate::feed::Changes;
@@ -299,6 +300,18 @@ impl Store {
         }
     }
 
+    /// Begins a backup of everything that was acknowledged anywhere before this call.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub async fn backup(&self, now: UnixTime) -> Result<BackupReader, BackupError> {
+        let current = self.linearizable(BACKUP_DEADLINE).await;
+        current.map_err(BackupError::NotCurrent)?;
+        let member = self.member()?;
+        let rows = member.rows().await.map_err(StoppedError::from)?;
+        backup::backup(rows, &*self.0.seal, member.identity().cluster_id, now)
+    }
+
     /// Starts a snapshot; it is done some time later, see [`Status::snapshot_index`].
     ///
     /// # Errors
@@ -355,3 +368,6 @@ impl Driver {
         Ok(())
     }
 }
+
+/// How long a backup waits until it is sure to know everything.
+const BACKUP_DEADLINE: Duration = Duration::from_secs(5);
