@@ -263,7 +263,7 @@ impl Rotator {
                     Err(error) => wait = match self.judge(error)? {
                         Prospect::Soon => outage.next(jitter()),
                         Prospect::Later => backoff.next(jitter()),
-                        Prospect::None => REMIND,
+                        Prospect::None { for_now } => for_now.min(REMIND),
                     },
                 }
             }
@@ -365,7 +365,9 @@ impl Rotator {
             "Agent SVID has expired and its join token is spent; make a new token with \
              `conclave-server token generate` and restart the agent with it"
         );
-        Ok(Prospect::None)
+        // A whole second more: the clock has no finer steps.
+        let for_now = end.saturating_duration_since(now) + Duration::from_secs(1);
+        Ok(Prospect::None { for_now })
     }
 }
 
@@ -375,8 +377,8 @@ enum Prospect {
     Soon,
     /// That a server answers otherwise.
     Later,
-    /// Nothing, until somebody starts the agent anew.
-    None,
+    /// Nothing, until somebody starts the agent anew. It has something to serve `for_now`.
+    None { for_now: Duration },
 }
 
 /// Why the agent's SVID was not renewed.

@@ -256,11 +256,14 @@ impl Slots {
         Some(link)
     }
 
-    /// The one in use before waits from now on.
+    /// The one in use before waits from now on, unless it leads to the same server: the keeper may
+    /// have been as quick.
     fn put_active(&mut self, link: Arc<Link>) {
+        let address = link.address();
         if let Some(before) = self.active.replace(link) {
             self.standby = Some(before);
         }
+        self.standby.take_if(|link| link.address() == address);
         self.prune();
     }
 

@@ -8,6 +8,7 @@
 mod learnt;
 mod poll;
 mod push;
+mod reminder;
 mod signing;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::svid::{OwnSvid, OwnSvidError};
 
 use learnt::Learnt;
 use push::{Followed, Follower};
+use reminder::Reminder;
 
 pub use signing::{Signer, SigningError};
 
@@ -43,9 +45,6 @@ const MAX_WAIT_INTERVALS: u32 = 48;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(4);
 
-/// A failure that goes on is told this often.
-const REMIND: Duration = Duration::from_secs(30);
-
 /// Learns the entries and bundles of this agent.
 pub struct Synchronizer {
     client: ServerClient,
@@ -59,7 +58,7 @@ pub struct Synchronizer {
     asks: Option<LinkId>,
     backoff: Backoff,
     outage: FullJitter,
-    told_at: Option<Instant>,
+    reminder: Reminder,
 }
 
 /// What a synchronizer works with.
@@ -122,7 +121,7 @@ impl Synchronizer {
             asks: None,
             backoff: Backoff::new(parts.interval, max_wait),
             outage: FullJitter::new(FIRST_RETRY, MAX_RETRY),
-            told_at: None,
+            reminder: Reminder::default(),
         }
     }
 
@@ -217,7 +216,7 @@ impl Synchronizer {
         let Err(error) = result else {
             self.backoff.reset();
             self.outage.reset();
-            if self.told_at.take().is_some() {
+            if self.reminder.reset() {
                 info!("Synchronized again");
             }
             return Ok(self.pause());
@@ -254,12 +253,10 @@ impl Synchronizer {
 
     fn tell(&mut self, error: &RoundError, wait: Duration) {
         let error = chain(error);
-        if self.told_at.is_some_and(|at| at.elapsed() < REMIND) {
-            debug!(error, retry_interval = ?wait, "Synchronize failed");
-            return;
+        match self.reminder.is_due() {
+            true => error!(error, retry_interval = ?wait, "Synchronize failed"),
+            false => debug!(error, retry_interval = ?wait, "Synchronize failed"),
         }
-        self.told_at = Some(Instant::now());
-        error!(error, retry_interval = ?wait, "Synchronize failed");
     }
 
     /// Learns what comes next: the rest of a stream, or everything from a server that must be asked.

@@ -12,12 +12,13 @@ use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::X509Svid;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::backoff::{Backoff, FullJitter};
 use crate::cache::{Cache, CachedSvid, Wanted};
 use crate::client::{CallError, ServerClient, SignedChain, SigningRequest};
 use crate::jitter::jitter;
+use crate::sync::reminder::Reminder;
 
 /// The most requests in one call; servers refuse more.
 const MAX_BATCH: usize = 500;
@@ -43,6 +44,7 @@ pub struct Signer {
     batch: BatchSize,
     backoff: Backoff,
     outage: FullJitter,
+    reminder: Reminder,
 }
 
 impl Signer {
@@ -63,6 +65,7 @@ impl Signer {
             batch: BatchSize(MAX_BATCH),
             backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
             outage: FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY),
+            reminder: Reminder::default(),
         }
     }
 
@@ -106,9 +109,13 @@ impl Signer {
         let Err(error) = result else {
             self.backoff.reset();
             self.outage.reset();
+            self.reminder.reset();
             return None;
         };
-        error!(error = %chain(&error), "SVID sync failed");
+        match error.is_outage() && !self.reminder.is_due() {
+            true => debug!(error = %chain(&error), "SVID sync failed"),
+            false => error!(error = %chain(&error), "SVID sync failed"),
+        }
         Some(match error.is_outage() {
             true => self.outage.next(jitter()),
             false => self.backoff.next(jitter()),
@@ -138,6 +145,8 @@ impl Signer {
     }
 
     async fn sign(&self, batch: &[Wanted]) -> Result<Vec<(EntryId, CachedSvid)>, SigningError> {
+        let (keys, requests) = self.requests(batch.to_vec()).await?;
+        let chains = self.client.new_x509_svids(requests).await?;
         for wanted in batch {
             let (entry_id, spiffe_id) = (&wanted.entry.id, &wanted.entry.spiffe_id);
             match wanted.expires_at.map(UnixTime::as_secs) {
@@ -145,8 +154,6 @@ impl Signer {
                 Some(expires_at) => info!(%entry_id, %spiffe_id, expires_at, "Renewing X509-SVID"),
             }
         }
-        let (keys, requests) = self.requests(batch.to_vec()).await?;
-        let chains = self.client.new_x509_svids(requests).await?;
         let signed = batch.iter().zip(keys).zip(chains);
         Ok(signed
             .filter_map(|((wanted, key), chain)| {

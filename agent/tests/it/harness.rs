@@ -1,5 +1,6 @@
 //! An agent in this process, and a workload that calls it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) struct Home {
     token: &'static str,
     experimental: &'static str,
     extra: &'static str,
+    replicas: Vec<SocketAddr>,
 }
 
 /// A running agent.
@@ -46,6 +48,7 @@ impl Home {
             token: "token",
             experimental: "sync_interval = \"100ms\"",
             extra: "",
+            replicas: Vec::new(),
         }
     }
 
@@ -61,6 +64,12 @@ impl Home {
 
     pub(crate) fn with_experimental(mut self, experimental: &'static str) -> Self {
         self.experimental = experimental;
+        self
+    }
+
+    /// Names these servers too.
+    pub(crate) fn beside(mut self, replicas: &[&FakeServer]) -> Self {
+        self.replicas = replicas.iter().map(|one| one.address).collect();
         self
     }
 
@@ -80,11 +89,22 @@ impl Home {
             let bundle = server.with(|registry| registry.authority.bundle().to_pem());
             std::fs::write(&bundle_path, bundle).unwrap();
         }
+        let servers = match self.replicas.is_empty() {
+            true => format!(
+                "server_address = \"{}\"\nserver_port = {}",
+                server.address.ip(),
+                server.address.port()
+            ),
+            false => {
+                let all = [&[server.address], self.replicas.as_slice()].concat();
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                format!("server_addresses = {all:?}")
+            }
+        };
         let text = format!(
             r#"agent {{
                 trust_domain = "example.org"
-                server_address = "{ip}"
-                server_port = {port}
+                {servers}
                 data_dir = "{data_dir}"
                 socket_path = "{socket_path}"
                 trust_bundle_path = "{bundle_path}"
@@ -92,8 +112,6 @@ impl Home {
                 {extra}
                 experimental {{ {experimental} }}
             }}"#,
-            ip = server.address.ip(),
-            port = server.address.port(),
             data_dir = self.data_dir().display(),
             socket_path = self.directory.path().join("run/agent.sock").display(),
             bundle_path = bundle_path.display(),

@@ -9,9 +9,12 @@
 )]
 
 mod attestation;
+mod connections;
 mod fake_server;
 mod harness;
 mod jwt;
+mod outage;
+mod push;
 mod refusals;
 mod rotation;
 mod sync;

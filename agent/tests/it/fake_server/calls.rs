@@ -43,6 +43,13 @@ pub(super) fn attest_agent(
             return Err(Status::invalid_argument("malformed param"));
         };
         let token = String::from_utf8(params.data.unwrap().payload).unwrap();
+        if registry.lock().loses_attestations {
+            let registry = &mut *registry.lock();
+            registry.asked.attestations += 1;
+            registry.tokens.remove(&token);
+            registry.loses_attestations = false;
+            return Err(Status::unavailable("lost"));
+        }
         let registry = &mut *registry.lock();
         registry.asked.attestations += 1;
         if registry.attest_refused {

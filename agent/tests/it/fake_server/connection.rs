@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use identity::clock::SystemClock;
@@ -18,21 +18,22 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::Registry;
+use super::{Faults, Registry};
 
 pub(super) async fn accept(
     listener: TcpListener,
     registry: Arc<Mutex<Registry>>,
-    is_frozen: Arc<AtomicBool>,
+    faults: Faults,
     connections: mpsc::Sender<Result<Connection, std::io::Error>>,
 ) {
     let mut unanswered = Vec::new();
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
-        if is_frozen.load(Ordering::SeqCst) {
+        if faults.is_frozen.load(Ordering::SeqCst) {
             unanswered.push(tcp);
             continue;
         }
+        tcp.set_nodelay(true).unwrap();
         let config = tls_config(&registry.lock().authority);
         let acceptor = TlsAcceptor::from(Arc::new(config));
         // A client that does not trust this server goes away in the middle of the handshake.
@@ -41,10 +42,11 @@ pub(super) async fn accept(
                 let peer = peer_identity(certificates).unwrap();
                 Peer(Some((peer.spiffe_id, peer.serial)))
             });
+            faults.connections.fetch_add(1, Ordering::SeqCst);
             let connection = Connection {
                 tls,
                 peer: peer.unwrap_or(Peer(None)),
-                is_frozen: Arc::clone(&is_frozen),
+                faults: faults.clone(),
             };
             connections.send(Ok(connection)).await.ok();
         }
@@ -69,13 +71,19 @@ pub(super) struct Peer(pub(super) Option<(SpiffeId, String)>);
 pub(super) struct Connection {
     tls: TlsStream<TcpStream>,
     peer: Peer,
-    is_frozen: Arc<AtomicBool>,
+    faults: Faults,
 }
 
 impl Connection {
     /// Nobody wakes a frozen connection up.
     fn is_frozen(&self) -> bool {
-        self.is_frozen.load(Ordering::SeqCst)
+        self.faults.is_frozen.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.faults.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

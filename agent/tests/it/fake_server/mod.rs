@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     pub(crate) is_silent: bool,
     /// Whether agents renew by attesting again, for which one token is good any number of times.
     pub(crate) reattestable: bool,
+    /// Whether an agent is admitted without ever being told.
+    pub(crate) loses_attestations: bool,
     history: History,
     pub(crate) asked: Asked,
 }
@@ -101,7 +103,9 @@ struct Faults {
     /// Every call is answered with UNAVAILABLE.
     is_unavailable: Arc<AtomicBool>,
     /// Calls that reached this replica.
-    calls: Arc<std::sync::atomic::AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    /// Connections that are open now.
+    connections: Arc<AtomicUsize>,
 }
 
 impl FakeServer {
@@ -125,6 +129,7 @@ impl FakeServer {
             pushes: false,
             is_silent: false,
             reattestable: false,
+            loses_attestations: false,
             history: History::default(),
             asked: Asked::default(),
         }));
@@ -158,6 +163,11 @@ impl FakeServer {
         fault.store(is_unavailable, Ordering::SeqCst);
     }
 
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.faults.connections.load(Ordering::SeqCst)
+    }
+
     /// How many calls reached this replica.
     pub(crate) fn calls(&self) -> usize {
         self.faults.calls.load(Ordering::SeqCst)
@@ -187,12 +197,11 @@ impl FakeServer {
         };
         self.address = listener.local_addr().unwrap();
         let (connections, incoming) = mpsc::channel(16);
-        let router = Router(Arc::clone(&self.registry), self.faults.clone());
         // What hangs stays so; what is new does not.
         self.faults.is_frozen = Arc::default();
-        let is_frozen = Arc::clone(&self.faults.is_frozen);
+        let router = Router(Arc::clone(&self.registry), self.faults.clone());
         let registry = Arc::clone(&self.registry);
-        runtime.spawn(accept(listener, registry, is_frozen, connections));
+        runtime.spawn(accept(listener, registry, self.faults.clone(), connections));
         runtime.spawn(
             tonic::transport::Server::builder()
                 .serve_with_incoming(router, ReceiverStream::new(incoming)),

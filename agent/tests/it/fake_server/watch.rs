@@ -49,12 +49,9 @@ impl History {
         if history.states.last() != Some(&state) {
             history.states.push(state);
         }
+        // Streams also look whether their agent is refused by now.
         let latest = history.latest();
-        history.latest.send_if_modified(|held| {
-            let moved = *held != latest;
-            *held = latest;
-            moved
-        });
+        history.latest.send_replace(latest);
     }
 
     fn latest(&self) -> u64 {
