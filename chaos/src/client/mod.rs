@@ -1,0 +1,13 @@
+//! The clients of a run: operators, attested nodes, workloads. They speak the wire and retry nothing, so that every
+//! answer is in the history.
+
+pub mod attested;
+pub mod dial;
+pub mod health;
+pub mod operator;
+pub mod outcome;
+pub mod workload;
+
+pub use attested::{Attested, attest};
+pub use operator::Operator;
+pub use outcome::{Outcome, within};

@@ -1,0 +1,55 @@
+//! Where members listen: ports of the loopback, or a network namespace each.
+
+use std::{
+    ffi::OsString,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+};
+
+use anyhow::Context as _;
+
+use crate::fault::network::Network;
+
+/// Where one member listens and how a program gets there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// For agents and administrators.
+    pub api: SocketAddr,
+    /// For other members.
+    pub peer: SocketAddr,
+    /// What stands before a command so that it runs there.
+    pub prefix: Vec<OsString>,
+}
+
+impl Place {
+    /// Two free ports of the loopback.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub fn on_loopback() -> anyhow::Result<Self> {
+        // Both held before either is let go, or they might be the same one.
+        let (api, peer) = (free_port()?, free_port()?);
+        Ok(Self {
+            api: api.local_addr()?,
+            peer: peer.local_addr()?,
+            prefix: Vec::new(),
+        })
+    }
+
+    /// The usual ports in the namespace of host `number` of `network`.
+    #[must_use]
+    pub fn in_network(network: &Network, number: usize) -> Self {
+        let host = network.host(number);
+        Self {
+            api: SocketAddr::new(host.address, API_PORT),
+            peer: SocketAddr::new(host.address, PEER_PORT),
+            prefix: host.prefix(),
+        }
+    }
+}
+
+const API_PORT: u16 = 8081;
+const PEER_PORT: u16 = 8083;
+
+fn free_port() -> anyhow::Result<TcpListener> {
+    TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).context("no free port on the loopback")
+}
