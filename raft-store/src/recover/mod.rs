@@ -7,6 +7,9 @@
 
 mod survivor;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use identity::clock::UnixTime;

@@ -1,6 +1,7 @@
 //! The store as the server uses it: through its public interface, on a real disk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod backup;
 mod changes;
 mod fixture;
 mod formats;
