@@ -1,27 +1,18 @@
 //! Following a server's stream of changes, across the ends of streams and servers.
 
-use std::time::Duration;
-
 use daemon::supervisor::chain;
-use tokio::time::Instant;
-use tonic::Code;
 use tracing::{info, warn};
 
 use crate::client::{Batch, CallError, LinkId, Offer, ServerClient, Watch};
 
-/// After this time of hearing only that every server is behind, what is held counts for nothing:
-/// the store that it came from is gone. It is how long a server that lost its cluster may go on
-/// signing, so until then it may just be that.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-
 /// The place in the servers' history that the agent has reached, and the stream that goes on there.
 ///
-/// It goes back only if a server sends everything anew. A server that is behind is left for another
+/// It goes back only if a server sends everything anew, as one does that has made sure that there is
+/// nothing later. One that is merely behind answers that it is unavailable and is left for another
 /// one, so that what was removed does not come back with it.
 pub(super) struct Follower {
     revision: u64,
     stream: Option<Box<Watch>>,
-    heard_at: Instant,
 }
 
 /// What following brings.
@@ -38,7 +29,6 @@ impl Follower {
         Self {
             revision: 0,
             stream: None,
-            heard_at: Instant::now(),
         }
     }
 
@@ -56,13 +46,13 @@ impl Follower {
                 Err(error) => {
                     self.stream = None;
                     info!(error = %chain(&error), revision = self.revision, "Stream of changes ended");
-                    self.forgive(&error);
+                    self.note(&error);
                 }
             }
         }
         let result = self.open(client).await;
         if let Err(error) = &result {
-            self.forgive(error);
+            self.note(error);
         }
         result
     }
@@ -87,16 +77,12 @@ impl Follower {
             );
         }
         self.revision = batch.revision;
-        self.heard_at = Instant::now();
         Followed::Batch(batch)
     }
 
-    /// Decides whether the place in the history is still worth anything after `error`.
-    fn forgive(&mut self, error: &CallError) {
-        let is_broken = matches!(error, CallError::Malformed(_));
-        let is_behind = matches!(error, CallError::Status(_)) && error.code() == Code::Unavailable;
-        let is_lost = is_behind && self.heard_at.elapsed() > FORGET_AFTER;
-        if self.revision > 0 && (is_broken || is_lost) {
+    /// After an answer that breaks the protocol nobody knows what place it left the agent at.
+    fn note(&mut self, error: &CallError) {
+        if matches!(error, CallError::Malformed(_)) && self.revision > 0 {
             warn!(
                 revision = self.revision,
                 "Asking the servers for everything anew"
