@@ -17,6 +17,7 @@ use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::{Clock, SystemClock};
 use identity::tls::{ClientPolicy, SharedTlsMaterial};
 use identity::trust_domain::TrustDomain;
+use proto::conclave::cluster::v1::cluster_server::ClusterServer;
 use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
@@ -28,6 +29,7 @@ use raft_store::{Driver, FileSeal, Options, Proposal, SetSetting, SetSettingOutc
 use crate::agents::Agents;
 use crate::api::agent::AgentApi;
 use crate::api::bundle::BundleApi;
+use crate::api::cluster::ClusterApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
 use crate::api::svid::SvidApi;
@@ -35,6 +37,7 @@ use crate::api::sync::SyncApi;
 use crate::attest::Attestation;
 use crate::bundles::Bundles;
 use crate::ca::{Ca, Policy, ServerSvidTask};
+use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{
     Addresses, Authorizer, Endpoints, EndpointsOptions, RateLimitOptions, Services,
@@ -167,10 +170,13 @@ impl Foundation {
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
         supervisor.start("sync", |shutdown| streams.run(shutdown));
 
+        let seal_key_path = config.seal_key_path.clone();
+        let cluster = ClusterControl::new(store.clone(), Arc::clone(&clock), seal_key_path);
         let parts = Parts {
             store,
             ca,
             clock,
+            cluster,
             sync,
         };
         let endpoints = parts.endpoints(config, material).await?;
@@ -194,6 +200,7 @@ struct Parts {
     store: Store,
     ca: Ca,
     clock: Arc<dyn Clock>,
+    cluster: ClusterControl,
     sync: Sync,
 }
 
@@ -242,6 +249,7 @@ impl Parts {
         Services {
             agent: AgentServer::new(AgentApi::new(agents, attestation, own())),
             bundle: BundleServer::new(BundleApi::new(self.bundles(own()))),
+            cluster: ClusterServer::new(ClusterApi::new(self.cluster.clone())),
             entry: EntryServer::new(EntryApi::new(entries, own())),
             health: HealthServer::new(HealthApi::new(self.bundles(own()))),
             svid: SvidServer::new(SvidApi::new(svids, own())),

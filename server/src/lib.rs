@@ -10,6 +10,7 @@ pub mod attest;
 pub mod bundles;
 pub mod ca;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod dev;
 pub mod endpoints;

@@ -4,11 +4,13 @@
 pub mod agent;
 pub mod bundle;
 mod caller;
+pub mod cluster;
 pub mod entry;
 pub mod health;
 pub mod page_token;
 pub mod status;
 mod status_agent;
+mod status_cluster;
 mod status_svid;
 pub mod svid;
 pub mod sync;

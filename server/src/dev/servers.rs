@@ -118,7 +118,10 @@ impl Servers {
         let started = join_all(known.iter().map(|plan| plan.start(&self.shutdown))).await;
         let mut first = Ok(());
         for (plan, app) in known.iter().zip(started) {
-            first = first.and(app.map(|app| self.add(plan, app)));
+            match app {
+                Ok(app) => self.add(plan, app),
+                Err(error) => first = first.and(Err(error)),
+            }
         }
         first?;
         for plan in new {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::supervisor::Shutdown;
+use proto::conclave::cluster::v1::cluster_server::ClusterServer;
 use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
@@ -30,6 +31,7 @@ use rustls::ServerConfig;
 
 use crate::api::agent::AgentApi;
 use crate::api::bundle::BundleApi;
+use crate::api::cluster::ClusterApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
 use crate::api::svid::SvidApi;
@@ -52,6 +54,8 @@ pub struct Services {
     pub entry: EntryServer<EntryApi>,
     /// Own and federated bundles.
     pub bundle: BundleServer<BundleApi>,
+    /// The cluster itself, for its operators.
+    pub cluster: ClusterServer<ClusterApi>,
     /// gRPC health.
     pub health: HealthServer<HealthApi>,
     /// Signing.

@@ -136,12 +136,13 @@ impl Router {
     async fn dispatch(&self, rule: &Rule, request: Request<Incoming>) -> Response<Body> {
         let answered: Result<_, Infallible> = match rule.api {
             Api::Bundle => self.services.bundle.clone().call(request).await,
+            Api::Cluster => self.services.cluster.clone().call(request).await,
             Api::Entry => self.services.entry.clone().call(request).await,
             Api::Health => self.services.health.clone().call(request).await,
             Api::Agent => self.services.agent.clone().call(request).await,
             Api::Svid => self.services.svid.clone().call(request).await,
             Api::Sync => self.services.sync.clone().call(request).await,
-            Api::Cluster | Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
+            Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
         };

@@ -8,6 +8,7 @@
 )]
 
 mod authorization;
+mod backup;
 mod bundles;
 mod dev;
 mod entries;

@@ -72,6 +72,12 @@ impl World {
         Self::run(folder, &config, clock).await
     }
 
+    /// A server on what is in `folder` already.
+    pub(crate) async fn start_in(folder: TempDir) -> Self {
+        let config = config(folder.path().to_owned());
+        Self::run(folder, &config, Arc::new(SystemClock)).await
+    }
+
     /// A stopped server, started again on what it left.
     pub(crate) async fn restart(self) -> Self {
         let config = config(self.folder.path().to_owned());

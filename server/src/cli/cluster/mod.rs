@@ -3,9 +3,11 @@
 //! What asks a running member goes through its Unix socket; `init`, `join`, `restore` and `recover` work on the data
 //! directory of a server that does not run.
 
+mod backup;
 mod invite;
 mod leadership;
 mod membership;
+mod restore;
 mod seal;
 mod status;
 mod table;
@@ -16,12 +18,15 @@ use tonic::transport::Channel;
 
 use super::api;
 
-pub(super) fn commands() -> [Command; 7] {
+pub(super) fn commands() -> [Command; 10] {
     [
+        backup::command(),
         invite::command(),
         leadership::transfer_command(),
         membership::leave_command(),
         membership::remove_command(),
+        restore::recover_command(),
+        restore::restore_command(),
         seal::rotate_command(),
         status::command(),
         status::members_command(),

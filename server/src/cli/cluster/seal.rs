@@ -38,17 +38,13 @@ fn pretty(response: &RotateSealResponse) -> String {
     let mut text = format!(
         "Data key {} is in use: {} sealed anew, {} dropped.\n",
         response.data_key,
-        quantity(
-            usize::try_from(response.resealed).unwrap_or(usize::MAX),
-            "secret",
-            "secrets"
-        ),
+        quantity(response.resealed, "secret", "secrets"),
         quantity(response.removed_data_keys.len(), "old key", "old keys"),
     );
     if !response.kept_data_keys.is_empty() {
         let kept = quantity(response.kept_data_keys.len(), "old key", "old keys");
         text.push_str(&format!(
-            "{kept} must stay until open invitations are used or end; rotate again then.\n"
+            "{kept} must stay for invitations that are open, and will go with them.\n"
         ));
     }
     text
@@ -59,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_has_to_stay_is_told_with_the_way_out() {
+    fn a_key_that_has_to_stay_is_told_with_the_reason() {
         let mut response = RotateSealResponse {
             data_key: 3,
             resealed: 4,
@@ -69,8 +65,7 @@ mod tests {
         let rotated = "Data key 3 is in use: 4 secrets sealed anew, 1 old key dropped.\n";
         assert_eq!(pretty(&response), rotated);
         response.kept_data_keys = vec![2];
-        let kept =
-            "1 old key must stay until open invitations are used or end; rotate again then.\n";
+        let kept = "1 old key must stay for invitations that are open, and will go with them.\n";
         assert_eq!(pretty(&response), [rotated, kept].concat());
     }
 }

@@ -256,7 +256,7 @@ mod tests {
             applied_index: 512,
             log_lag: 0,
             revision: 300,
-            state_hash: "0123456789abcdef".repeat(4),
+            state_hash: "0123456789abcdef".repeat(2),
             freshness_age_ms: Some(4_321),
             disk: Disk::Healthy.into(),
             disk_stalled_ms: 0,
@@ -317,7 +317,7 @@ ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  
         let mut status = status();
         status.leader = 0;
         status.members[1].applied_index = 512;
-        status.members[1].state_hash = "f".repeat(64);
+        status.members[1].state_hash = "f".repeat(32);
         status.members[1].disk = Disk::Full.into();
         let text = pretty(&status);
         assert!(
@@ -336,7 +336,7 @@ ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  
         let text = json::render_message(&status()).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
         let members = value["members"].as_array().unwrap();
-        assert_eq!(members[0]["state_hash"], "0123456789abcdef".repeat(4));
+        assert_eq!(members[0]["state_hash"], "0123456789abcdef".repeat(2));
         assert_eq!(members[0]["role"], "LEADER");
         assert_eq!(members[1]["disk_stalled_ms"], 1_750);
         assert_eq!(members[2]["is_reachable"], false);
