@@ -39,7 +39,7 @@ pub use crate::feed::{Changes, Compacted};
 pub use crate::peer::{
     Lane, MAX_PEER_FRAME_LEN_BYTES, NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError,
 };
-pub use crate::raft::{AnswerError, Leadership};
+pub use crate::raft::{AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Role};
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord,
     JoinTokenHash, MemberRecord, Revision, Sealed, Sequence,
@@ -48,6 +48,6 @@ pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProvide
 pub use crate::state::{LoadError, State, StateHash};
 pub use crate::storage::StorageError;
 pub use crate::store::{
-    CloseError, Driver, Identity, Limits, OpenError, Options, Proposal, ProposeError, ReadError,
-    RotateError, Rotation, Start, Status, StoppedError, Store,
+    CloseError, Driver, Identity, Limits, MembershipError, OpenError, Options, Proposal,
+    ProposeError, ReadError, RotateError, Rotation, Start, Status, StoppedError, Store,
 };

@@ -22,6 +22,8 @@ pub(crate) struct Links {
     connector: Arc<dyn PeerConnector>,
     cluster_id: [u8; 16],
     slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
+    /// When a member answered last.
+    contacts: Mutex<BTreeMap<u64, Instant>>,
 }
 
 /// Why a request to another member has no answer.
@@ -86,6 +88,7 @@ impl Links {
             connector,
             cluster_id,
             slots: Mutex::default(),
+            contacts: Mutex::default(),
         }
     }
 
@@ -132,6 +135,17 @@ impl Links {
         }
     }
 
+    /// When this member answered last.
+    pub(crate) fn last_contact(&self, member_id: u64) -> Option<Instant> {
+        self.contacts.lock().get(&member_id).copied()
+    }
+
+    /// Forgets members that are not among these.
+    pub(crate) fn retain(&self, is_member: impl Fn(u64) -> bool) {
+        self.slots.lock().retain(|(id, _), _| is_member(*id));
+        self.contacts.lock().retain(|id, _| is_member(*id));
+    }
+
     async fn exchange(
         &self,
         member_id: u64,
@@ -143,6 +157,7 @@ impl Links {
         let connection = self.connection(member_id, address, lane).await?;
         match connection.exchange(request, deadline).await {
             Ok(answer) => {
+                self.contacts.lock().insert(member_id, Instant::now());
                 self.note_answer(member_id, lane);
                 Ok(answer)
             }

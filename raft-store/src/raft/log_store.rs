@@ -17,7 +17,7 @@ use super::convert::{
     entry_bytes, entry_from_bytes, log_id_from_bytes, position_bytes, vote_bytes, vote_from_bytes,
 };
 use super::{Entry, LogId, Types, Vote};
-use crate::storage::flusher::Flusher;
+use crate::storage::flusher::{Flusher, Stall};
 use crate::storage::log_db::{LogDb, Meta};
 use crate::storage::{StorageError, crash};
 
@@ -71,6 +71,11 @@ impl LogStore {
             flusher,
             shared: Arc::new(Mutex::new(shared)),
         })
+    }
+
+    /// Since when the disk has kept a write waiting.
+    pub(super) fn stall(&self) -> Stall {
+        self.flusher.stall()
     }
 
     /// The last entry, or if there is none, the last that was purged.

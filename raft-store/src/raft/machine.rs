@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::convert::{
     log_id, log_id_from_bytes, position, position_bytes, stored_membership, stored_membership_from,
 };
+use super::hashes::Hashes;
 use super::waiters::Waiters;
 use super::{CommandBytes, LogId, StoredMembership, Types};
 use crate::change::Change;
@@ -41,11 +42,18 @@ pub(crate) struct Model {
     pub(crate) refused: OnceLock<DecodeError>,
     /// Who waits for which command.
     pub(super) waiters: Waiters,
+    /// The state's hashes behind certain entries.
+    pub(super) hashes: Hashes,
     /// Index of the last entry that readers see.
     applied: watch::Sender<u64>,
 }
 
 impl Model {
+    /// Index of the last entry that readers see.
+    pub(super) fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
     /// Waits until readers see this entry. Cancel-safe.
     pub(super) async fn applied_at_least(&self, index: u64) {
         let mut applied = self.applied.subscribe();
@@ -88,6 +96,7 @@ impl Machine {
             feed,
             refused: OnceLock::new(),
             waiters: Waiters::default(),
+            hashes: Hashes::default(),
             applied: watch::Sender::new(applied.map_or(0, |applied| applied.index())),
         });
         let snapshot = Snapshot::newest(&dir.snapshots())?;
@@ -152,6 +161,10 @@ impl Machine {
                     }
                 }
                 self.applied = Some(entry.log_id);
+                if Hashes::is_due(entry.log_id.index()) {
+                    let hash = state.state_hash();
+                    self.model.hashes.note(entry.log_id.index(), hash);
+                }
                 responders.extend(responder);
             }
             effects.position = self.position_bytes(&state);

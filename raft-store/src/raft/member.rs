@@ -1,8 +1,10 @@
 //! This member of the cluster, and what it can be asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use identity::clock::{Clock as _, SystemClock};
 use openraft::Raft;
 use openraft::errors::Fatal;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
@@ -13,8 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Types;
-use super::failover;
-use super::forward::Forwarder;
+use super::change::{Granted, Refusal};
+use super::disk::{self, Disk};
+use super::forward::{Forwarder, address_of};
 use super::freshness::{self, Freshness};
 use super::leadership::{self, Leadership};
 use super::links::Links;
@@ -22,8 +25,12 @@ use super::machine::{Machine, Model};
 use super::propose::{ConfirmError, WriteError};
 use super::serve::{AnswerError, Answering};
 use super::start::start_error;
-use crate::command::{Outcome, RequestId};
+use super::status::ClusterStatus;
+use super::{departure, failover, hashes, membership};
+use crate::codec::encode_envelope;
+use crate::command::{AnnounceMember, AnnounceOutcome, Command, Envelope, Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
+use crate::storage::flusher::Stall;
 use crate::storage::log_db::LogDb;
 use crate::storage::state_db::StateDb;
 use crate::store::Identity;
@@ -41,6 +48,13 @@ impl Stopped {
     pub(super) fn because(error: &dyn std::error::Error) -> Self {
         Self {
             reason: chain(error),
+            is_orderly: false,
+        }
+    }
+
+    pub(super) fn removed() -> Self {
+        Self {
+            reason: "this member was removed from its cluster; to take part again, empty its data directory and join with a new invitation".to_owned(),
             is_orderly: false,
         }
     }
@@ -79,7 +93,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 /// A glance at this member.
 #[derive(Clone, Debug)]
-pub(crate) struct MemberStatus {
+pub(crate) struct Glance {
     pub(crate) member_id: u64,
     pub(crate) is_leader: bool,
     pub(crate) leader: Option<u64>,
@@ -98,6 +112,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) links: Arc<Links>,
     pub(super) model: Arc<Model>,
+    pub(super) stall: Stall,
     pub(super) runtime: Handle,
 }
 
@@ -119,7 +134,11 @@ pub(super) struct Shared {
     pub(super) model: Arc<Model>,
     pub(super) forwarder: Forwarder,
     pub(super) freshness: Freshness,
+    pub(super) disk: Disk,
+    pub(super) granted: Granted,
     leadership: watch::Receiver<Leadership>,
+    /// Why this member ends itself.
+    ended: watch::Sender<Option<Stopped>>,
 }
 
 impl Member {
@@ -136,7 +155,10 @@ impl Member {
             model: parts.model,
             forwarder,
             freshness: Freshness::default(),
+            disk: Disk::new(parts.stall, parts.dir.path().to_owned()),
+            granted: Granted::default(),
             leadership,
+            ended: watch::Sender::new(None),
         });
         let (lost, watched) = mpsc::channel(MAX_LOST);
         let mut tasks = JoinSet::new();
@@ -147,6 +169,10 @@ impl Member {
         tasks.spawn_on(leadership::follow(raft, told), &parts.runtime);
         tasks.spawn_on(forwarding, &parts.runtime);
         tasks.spawn_on(freshness::renew(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(membership::tend(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(hashes::compare(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(disk::watch(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(departure::watch(Arc::clone(&shared)), &parts.runtime);
         Arc::new(Self {
             answering: Answering::new(Arc::clone(&shared), parts.dir),
             shared,
@@ -168,6 +194,39 @@ impl Member {
     /// Makes sure that this member has applied everything that was acknowledged anywhere before.
     pub(crate) async fn confirm(&self, deadline: Instant) -> Result<(), ConfirmError> {
         self.shared.confirm(deadline).await
+    }
+
+    /// Tells the others what this member is, unless they know.
+    pub(crate) async fn announce(
+        &self,
+        announcement: AnnounceMember,
+        deadline: Instant,
+    ) -> Result<AnnounceOutcome, WriteError> {
+        self.shared.announce(announcement, deadline).await
+    }
+
+    /// Whether this member may be removed.
+    pub(crate) async fn check_removal(&self, id: u64, deadline: Instant) -> Result<(), Refusal> {
+        self.shared.check_removal(id, deadline).await
+    }
+
+    /// Waits until consensus has no such member any more.
+    pub(crate) async fn gone(&self, id: u64, deadline: Instant) {
+        self.shared.gone(id, deadline).await;
+    }
+
+    /// Hands over the lead and tells who leads then.
+    pub(crate) async fn transfer(
+        &self,
+        to: Option<u64>,
+        deadline: Instant,
+    ) -> Result<u64, Refusal> {
+        self.shared.transfer(to, deadline).await
+    }
+
+    /// What all members tell about themselves.
+    pub(crate) async fn cluster_status(&self, deadline: Instant) -> ClusterStatus {
+        self.shared.cluster_status(deadline).await
     }
 
     /// Waits until this member has applied everything that was acknowledged before.
@@ -227,7 +286,7 @@ impl Member {
     }
 
     /// How old this member's knowledge of a quorum is; `None` if it never had any.
-    pub(crate) fn freshness(&self) -> Option<std::time::Duration> {
+    pub(crate) fn freshness(&self) -> Option<Duration> {
         self.shared.freshness.age()
     }
 
@@ -242,11 +301,11 @@ impl Member {
         self.answering.answer(from, request).await
     }
 
-    pub(crate) fn status(&self) -> MemberStatus {
+    pub(crate) fn status(&self) -> Glance {
         let metrics = self.shared.raft.metrics();
         let metrics = metrics.borrow_watched();
         let leadership = *self.shared.leadership.borrow();
-        MemberStatus {
+        Glance {
             member_id: metrics.id,
             is_leader: leadership.is_leader,
             leader: leadership.leader,
@@ -272,8 +331,19 @@ impl Shared {
         self.leadership.clone()
     }
 
-    /// Waits until consensus stops.
+    /// Waits until consensus stops, or this member ends itself.
     pub(super) async fn stopped(&self) -> Stopped {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            stopped = self.consensus_stopped() => stopped,
+            ended = ended.wait_for(Option::is_some) => match ended.map(|ended| ended.clone()) {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(_) => Fatal::Stopped.into(),
+            },
+        }
+    }
+
+    async fn consensus_stopped(&self) -> Stopped {
         let mut metrics = self.raft.metrics();
         loop {
             let state = metrics.borrow_and_update().running_state.clone();
@@ -284,6 +354,74 @@ impl Shared {
                 return Fatal::Stopped.into();
             }
         }
+    }
+}
+
+impl Shared {
+    /// Ends this member, for a reason of its own.
+    pub(super) fn end(&self, reason: Stopped) {
+        self.ended.send_replace(Some(reason));
+    }
+
+    /// Whether the record of this member says that it was removed.
+    pub(super) fn is_removed(&self) -> bool {
+        let state = self.model.state.read();
+        let own = state.member(self.identity.member_id);
+        own.is_some_and(|member| member.is_removed)
+    }
+
+    /// Whether this is a member, by its record or by consensus.
+    pub(super) fn is_known(&self, member_id: u64) -> bool {
+        let is_recorded = {
+            let state = self.model.state.read();
+            state
+                .member(member_id)
+                .is_some_and(|member| !member.is_removed)
+        };
+        is_recorded || address_of(&self.raft, member_id).is_some()
+    }
+
+    async fn announce(
+        &self,
+        announcement: AnnounceMember,
+        deadline: Instant,
+    ) -> Result<AnnounceOutcome, WriteError> {
+        let is_known = {
+            let state = self.model.state.read();
+            state.member(announcement.id).is_some_and(|member| {
+                !member.is_removed
+                    && member.peer_address == announcement.peer_address
+                    && member.api_address == announcement.api_address
+                    && member.program_version == announcement.program_version
+                    && member.formats == announcement.formats
+            })
+        };
+        if is_known {
+            return Ok(AnnounceOutcome::Unchanged);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let outcome = self.propose_own(Command::AnnounceMember(announcement), left);
+        match outcome.await? {
+            Outcome::AnnounceMember(outcome) => Ok(outcome),
+            // A fresh request id names no other command.
+            _ => Err(WriteError::Undecided),
+        }
+    }
+
+    /// Proposes a command of this module's own.
+    pub(super) async fn propose_own(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Result<Outcome, WriteError> {
+        let envelope = Envelope {
+            request_id: RequestId::random(),
+            at: SystemClock.now(),
+            command,
+        };
+        let bytes = Bytes::from(encode_envelope(&envelope));
+        let deadline = Instant::now() + within;
+        self.propose(envelope.request_id, bytes, deadline).await
     }
 }
 

@@ -1,20 +1,26 @@
 //! Consensus: the only module that knows the library behind it.
 
+mod change;
 mod config;
 mod convert;
+mod departure;
+mod disk;
 mod failover;
 mod forward;
 mod freshness;
+mod hashes;
 mod leadership;
 mod links;
 mod log_store;
 mod machine;
 mod member;
+mod membership;
 mod message;
 mod network;
 mod propose;
 mod serve;
 mod start;
+mod status;
 mod waiters;
 
 #[cfg(test)]
@@ -26,12 +32,14 @@ mod tests;
 
 use bytes::Bytes;
 
+pub(crate) use self::change::Refusal;
 pub use self::leadership::Leadership;
 pub(crate) use self::machine::Model;
 pub(crate) use self::member::{Member, ReadyError, Stopped};
 pub(crate) use self::propose::{ConfirmError, WriteError};
 pub use self::serve::AnswerError;
 pub(crate) use self::start::{StartError, StartOptions, identity_in};
+pub use self::status::{ClusterStatus, DiskState, MemberStatus, Role};
 
 openraft::declare_raft_types!(
     /// The library's types, ours where it lets us choose.

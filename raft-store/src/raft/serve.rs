@@ -77,9 +77,7 @@ impl Answering {
         if target != identity.member_id || request.cluster_id != identity.cluster_id {
             return Err(AnswerError::WrongMember { target });
         }
-        if from == identity.member_id {
-            return Err(AnswerError::NotAMember { from });
-        }
+        self.shared.admit(from)?;
         let missing = || AnswerError::Unreadable(DecodeError::Field("request"));
         let response = self.respond(request.request.ok_or_else(missing)?).await?;
         Ok(Frame::wrap(&wire::PeerResponse {
@@ -113,6 +111,19 @@ impl Answering {
             }
             Request::Forward(request) => Response::Forward(self.append(request).await?),
             Request::ReadIndex(_) => Response::ReadIndex(self.read_index().await?),
+            Request::Status(request) => {
+                Response::Status(self.shared.own_status(request.with_hashes))
+            }
+            Request::Change(request) => {
+                let missing = || AnswerError::Unreadable(DecodeError::Field("change"));
+                let answer = self
+                    .shared
+                    .decide(request.change.ok_or_else(missing)?)
+                    .await;
+                Response::Change(wire::ChangeResponse {
+                    result: Some(answer),
+                })
+            }
         })
     }
 

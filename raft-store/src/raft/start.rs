@@ -43,6 +43,10 @@ pub(crate) enum StartError {
     StateMissing,
     /// The files are another member's.
     OtherMember(Identity),
+    /// The files are a removed member's.
+    Removed,
+    /// The files are of a cluster of several, and this member is to listen to none of them.
+    NotAlone,
     /// The consensus library stopped.
     Raft(Stopped),
     /// The log has a command that this program does not know.
@@ -85,6 +89,7 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     )?;
     let log = LogStore::open(Arc::clone(&db))?;
     check_log(&machine, &log)?;
+    let stall = log.stall();
     let config = config(options.snapshot_every)
         .map_err(|error| StartError::Raft(Stopped::because(&error)))?;
     let links = Arc::new(Links::new(options.connector, identity.cluster_id));
@@ -92,6 +97,10 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     let raft = Raft::new(identity.member_id, config, network, log, machine)
         .await
         .map_err(|fatal| start_error(fatal.into(), &model))?;
+    if let Some(error) = misplaced(&raft, &model, identity.member_id, &options.start) {
+        drop(raft.shutdown().await);
+        return Err(error);
+    }
     if let Err(stopped) = join_or_lead(&raft, identity.member_id, &options.start).await {
         // Already failing, and the log has everything: how the end went changes nothing.
         drop(raft.shutdown().await);
@@ -103,10 +112,33 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         dir,
         identity,
         links,
+        stall,
         model: Arc::clone(&model),
         runtime: options.runtime,
     });
     Ok((member, model))
+}
+
+/// Why this member should not even try, as far as its own files tell.
+fn misplaced(
+    raft: &Raft<Types, Machine>,
+    model: &Model,
+    member_id: u64,
+    start: &Start,
+) -> Option<StartError> {
+    let state = model.state.read();
+    let is_removed = state
+        .member(member_id)
+        .is_some_and(|member| member.is_removed);
+    let is_alone = raft
+        .voter_ids()
+        .chain(raft.learner_ids())
+        .all(|id| id == member_id);
+    match start {
+        _ if is_removed => Some(StartError::Removed),
+        Start::Alone if !is_alone => Some(StartError::NotAlone),
+        Start::Alone | Start::Member { .. } | Start::Joined { .. } => None,
+    }
 }
 
 /// The first member makes the cluster; a lone voter leads at once; all others wait to be told.

@@ -74,6 +74,10 @@ impl DataDir {
         Ok(dir)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn raft(&self) -> PathBuf {
         Self::raft_in(&self.path)
     }

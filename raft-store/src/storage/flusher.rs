@@ -6,8 +6,11 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::log_db::LogDb;
 use super::{StorageError, crash};
@@ -21,10 +24,30 @@ pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 #[derive(Clone, Debug)]
 pub(crate) struct Flusher(Arc<FlusherThread>);
 
+/// Tells since when a sync has been under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stall(Arc<Mutex<Option<Instant>>>);
+
+impl Stall {
+    /// For how long the sync that is under way has been.
+    pub(crate) fn waiting(&self) -> Option<Duration> {
+        self.0.lock().map(|since| since.elapsed())
+    }
+
+    fn begin(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    fn end(&self) {
+        *self.0.lock() = None;
+    }
+}
+
 #[derive(Debug)]
 struct FlusherThread {
     queue: Option<mpsc::Sender<Completion>>,
     thread: Option<JoinHandle<()>>,
+    stall: Stall,
 }
 
 impl Drop for FlusherThread {
@@ -43,13 +66,23 @@ impl Flusher {
     /// Starts the thread.
     pub(crate) fn start(db: Arc<LogDb>) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let stall = Stall::default();
         let thread = std::thread::Builder::new()
             .name("log-flusher".to_owned())
-            .spawn(move || run(&db, waiting))?;
+            .spawn({
+                let stall = stall.clone();
+                move || run(&db, waiting, &stall)
+            })?;
         Ok(Self(Arc::new(FlusherThread {
             queue: Some(queue),
             thread: Some(thread),
+            stall,
         })))
+    }
+
+    /// Since when a sync has been under way.
+    pub(crate) fn stall(&self) -> Stall {
+        self.0.stall.clone()
     }
 
     /// Tells `completion` once everything written until now is durable. Waits while the queue is
@@ -61,7 +94,7 @@ impl Flusher {
     }
 }
 
-fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>) {
+fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>, stall: &Stall) {
     let mut group = Vec::new();
     let mut failure: Option<StorageError> = None;
     while let Some(first) = waiting.blocking_recv() {
@@ -69,6 +102,7 @@ fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>) {
         while let Ok(next) = waiting.try_recv() {
             group.push(next);
         }
+        stall.begin();
         crash::point("flush.before_sync");
         if failure.is_none()
             && let Err(error) = db.sync()
@@ -77,6 +111,7 @@ fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>) {
             failure = Some(error);
         }
         crash::point("flush.after_sync");
+        stall.end();
         for completion in group.drain(..) {
             completion(match &failure {
                 None => Ok(()),

@@ -154,6 +154,28 @@ pub enum OpenError {
         /// Whose it is.
         found: Identity,
     },
+    /// The member was removed from its cluster.
+    #[error("the member of {} was removed from its cluster; to take part again, empty the directory and join with a new invitation", .path.display())]
+    Removed {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data is of a cluster of several members, and none of them could be reached.
+    #[error("store in {} belongs to a cluster of several members; start it with the cluster block that it was made with", .path.display())]
+    NotAlone {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another member has this member's address.
+    #[error(
+        "member {by} has the peer address {address:?} already; remove that member first if it is gone for good, or choose another address"
+    )]
+    AddressTaken {
+        /// The address.
+        address: Box<str>,
+        /// Whose it is.
+        by: u64,
+    },
     /// The seal key is missing, wrong or unusable.
     #[error("the stored keys cannot be opened")]
     Seal(#[source] SealProviderError),

@@ -2,6 +2,7 @@
 //!
 //! A cheap handle; clones share one member of the cluster.
 
+mod cluster;
 mod error;
 mod keys;
 mod options;
@@ -19,13 +20,14 @@ use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::cluster::MembershipError;
 pub use self::error::{CloseError, OpenError, ProposeError, ReadError, StoppedError};
 pub use self::keys::{RotateError, Rotation};
 pub use self::options::{Identity, Limits, Options, Start};
 
 use crate::backup::{self, BackupError, BackupReader};
 use crate::codec::encode_envelope;
-use crate::command::{Envelope, Operation, RequestId};
+use crate::command::{AnnounceMember, Envelope, Operation, RequestId};
 use crate::feed::Changes;
 use crate::raft::{AnswerError, ConfirmError, Leadership, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
@@ -42,6 +44,8 @@ struct Inner {
     /// Gone once the store is closed.
     member: RwLock<Option<Arc<Member>>>,
     leadership: watch::Receiver<Leadership>,
+    /// What the others are told of this member.
+    announcement: AnnounceMember,
     seal: Box<dyn SealProvider>,
     ring: RwLock<KeyRing>,
     limits: Limits,

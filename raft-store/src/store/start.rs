@@ -10,16 +10,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Store};
+use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Start, Store};
 use crate::codec::DecodeError;
-use crate::command::AddDataKey;
-use crate::raft::{Member, ReadyError, StartError, StartOptions};
+use crate::command::{AddDataKey, AnnounceMember, AnnounceOutcome, FORMATS};
+use crate::raft::{Member, ReadyError, StartError, StartOptions, WriteError};
 use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
 use crate::state::LoadError;
 use crate::storage::data_dir::{DataDir, LockError};
 use crate::storage::{Memory, OpenGuard, StorageError};
 
 pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError> {
+    let announcement = announcement(&options);
     let path = options.data_dir;
     let (guard, mut files) = OpenGuard::new();
     let dir = DataDir::lock(&path, guard).map_err(|error| match error {
@@ -54,6 +55,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         model,
         member: RwLock::new(Some(member)),
         leadership,
+        announcement,
         seal,
         ring: RwLock::new(KeyRing::new(limits.seals)),
         limits,
@@ -85,7 +87,43 @@ pub(super) async fn ready(store: &Store, deadline: Duration) -> Result<(), OpenE
         ReadyError::NoLeader => OpenError::NoLeader,
         ReadyError::Stopped(error) => start_error(&store.0.data_dir, error),
     })?;
-    open_keys(store).await
+    open_keys(store).await?;
+    announce(store, &member, deadline).await
+}
+
+/// Tells the others where this member is and what it runs.
+async fn announce(store: &Store, member: &Member, deadline: Instant) -> Result<(), OpenError> {
+    let mut announcement = store.0.announcement.clone();
+    announcement.id = member.identity().member_id;
+    let address = announcement.peer_address.clone();
+    let announced = member.announce(announcement, deadline).await;
+    match announced {
+        Ok(AnnounceOutcome::Stored | AnnounceOutcome::Unchanged) => Ok(()),
+        Ok(AnnounceOutcome::Removed) => Err(OpenError::Removed {
+            path: store.0.data_dir.clone(),
+        }),
+        Ok(AnnounceOutcome::AddressTaken { by }) => Err(OpenError::AddressTaken { address, by }),
+        Err(WriteError::NoLeader | WriteError::Undecided) => Err(OpenError::NoLeader),
+        Err(WriteError::Stopped(stopped)) => Err(OpenError::Stopped {
+            path: store.0.data_dir.clone(),
+            source: stopped.into(),
+        }),
+    }
+}
+
+/// What is announced of a member; its id is known once it is open.
+fn announcement(options: &Options) -> AnnounceMember {
+    let peer_address = match &options.start {
+        Start::Alone => "",
+        Start::Member { address } | Start::Joined { address, .. } => address,
+    };
+    AnnounceMember {
+        id: 0,
+        peer_address: peer_address.into(),
+        api_address: options.api_address.as_str().into(),
+        program_version: options.program_version.as_str().into(),
+        formats: FORMATS,
+    }
 }
 
 pub(super) fn identity_in(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
@@ -131,6 +169,8 @@ fn start_error(path: &Path, error: StartError) -> OpenError {
         StartError::Storage(error) => storage_error(path, error),
         StartError::LogMissing => OpenError::LogMissing { path: path_buf },
         StartError::StateMissing => OpenError::StateMissing { path: path_buf },
+        StartError::Removed => OpenError::Removed { path: path_buf },
+        StartError::NotAlone => OpenError::NotAlone { path: path_buf },
         StartError::OtherMember(found) => OpenError::OtherMember {
             path: path_buf,
             found,

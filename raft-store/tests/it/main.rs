@@ -3,10 +3,12 @@
 
 mod backup;
 mod changes;
+mod cluster;
 mod fixture;
 mod formats;
 mod keys;
 mod limits;
+mod net;
 mod open;
 mod refusals;
 mod snapshots;

@@ -1,0 +1,272 @@
+//! Changes of who leads and who belongs, which only the leader can decide.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+use wire::change_request::Change as Asked;
+use wire::change_response::Result as Answer;
+use wire::peer_request::Request;
+use wire::peer_response::Response;
+
+use super::forward::address_of;
+use super::leadership::Leadership;
+use super::member::Shared;
+use crate::codec::wire;
+use crate::peer::Lane;
+
+/// Why the membership was not changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refusal {
+    NotFound,
+    LastMember,
+    /// Too few of the voters that would be left are in touch.
+    WouldLoseQuorum {
+        voters: u32,
+        reachable: u32,
+    },
+    /// The member cannot lead: it does not vote, or is not in touch.
+    NotAble,
+    NoLeader,
+}
+
+/// The removal that was granted last: until it is in the log, another must reckon with it.
+#[derive(Debug, Default)]
+pub(super) struct Granted(Mutex<Option<(u64, Instant)>>);
+
+impl Granted {
+    fn other_than(&self, member_id: u64) -> Option<u64> {
+        let granted = *self.0.lock();
+        let (other, at) = granted?;
+        (other != member_id && at.elapsed() < GRANT).then_some(other)
+    }
+
+    fn grant(&self, member_id: u64) {
+        *self.0.lock() = Some((member_id, Instant::now()));
+    }
+}
+
+impl Shared {
+    /// Whether this member may be removed, as the leader sees it. A leader that is to go hands over
+    /// first, and its successor is asked.
+    pub(super) async fn check_removal(
+        &self,
+        member_id: u64,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        let request = Asked::CheckRemoval(member_id);
+        self.ask_leader(request, deadline).await.map(|_| ())
+    }
+
+    /// Hands the lead to this member, or the best one, and tells who leads then.
+    pub(super) async fn transfer(
+        &self,
+        to: Option<u64>,
+        deadline: Instant,
+    ) -> Result<u64, Refusal> {
+        let before = *self.leadership().borrow();
+        if to.is_some() && to == before.leader {
+            return before.leader.ok_or(Refusal::NoLeader);
+        }
+        let request = Asked::TransferTo(to.unwrap_or(0));
+        let successor = self.ask_leader(request, deadline).await?;
+        let mut leadership = self.leadership();
+        let has_changed = |now: &Leadership| now.term > before.term && now.leader.is_some();
+        let led = tokio::select! {
+            led = leadership.wait_for(has_changed) => led.ok().and_then(|now| now.leader),
+            () = sleep_until(deadline) => None,
+        };
+        match led {
+            Some(leader) if leader == successor || to.is_none() => Ok(leader),
+            Some(_) => Err(Refusal::NotAble),
+            None => Err(Refusal::NoLeader),
+        }
+    }
+
+    /// Asks the leader, which may be this member, until one answers.
+    async fn ask_leader(&self, asked: Asked, deadline: Instant) -> Result<u64, Refusal> {
+        let mut leadership = self.leadership();
+        loop {
+            let known = *leadership.borrow_and_update();
+            let answer = match known.leader {
+                Some(_) if known.is_leader => Some(self.decide(asked.clone()).await),
+                Some(leader) => self.ask_change(leader, asked.clone()).await,
+                None => None,
+            };
+            match answer {
+                Some(Answer::Accepted(id)) => return Ok(id),
+                Some(Answer::NotFound(_)) => return Err(Refusal::NotFound),
+                Some(Answer::LastMember(_)) => return Err(Refusal::LastMember),
+                Some(Answer::QuorumLoss(wire::QuorumLoss { voters, reachable })) => {
+                    return Err(Refusal::WouldLoseQuorum { voters, reachable });
+                }
+                Some(Answer::NotAble(_)) => return Err(Refusal::NotAble),
+                Some(Answer::NotLeader(_)) | None => {}
+            }
+            tokio::select! {
+                changed = leadership.changed() => {
+                    if changed.is_err() {
+                        return Err(Refusal::NoLeader);
+                    }
+                }
+                () = sleep(RETRY) => {}
+                () = sleep_until(deadline) => return Err(Refusal::NoLeader),
+            }
+        }
+    }
+
+    async fn ask_change(&self, leader: u64, asked: Asked) -> Option<Answer> {
+        let address = address_of(&self.raft, leader)?;
+        let request = Request::Change(wire::ChangeRequest {
+            change: Some(asked),
+        });
+        let asked = self
+            .links
+            .ask(leader, &address, Lane::Forward, request, ASK_DEADLINE);
+        match asked.await {
+            Ok(Response::Change(answer)) => answer.result,
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// The leader's decision.
+    pub(super) async fn decide(&self, asked: Asked) -> Answer {
+        let leadership = *self.leadership().borrow();
+        if !leadership.is_leader {
+            let leader = leadership.leader.unwrap_or(0);
+            return Answer::NotLeader(wire::NotLeader { leader });
+        }
+        match asked {
+            Asked::CheckRemoval(member_id) => self.decide_removal(member_id).await,
+            Asked::TransferTo(0) => self.decide_transfer(None).await,
+            Asked::TransferTo(member_id) => self.decide_transfer(Some(member_id)).await,
+        }
+    }
+
+    async fn decide_transfer(&self, to: Option<u64>) -> Answer {
+        match self.hand_over(to).await {
+            Ok(successor) => Answer::Accepted(successor),
+            Err(Refusal::LastMember) => Answer::LastMember(true),
+            Err(_) => Answer::NotAble(true),
+        }
+    }
+
+    async fn decide_removal(&self, member_id: u64) -> Answer {
+        let is_present = {
+            let state = self.model.state.read();
+            state
+                .member(member_id)
+                .is_some_and(|member| !member.is_removed)
+        };
+        if !is_present {
+            return Answer::NotFound(true);
+        }
+        let left = self.voters_without(member_id);
+        if left.is_empty() {
+            return Answer::LastMember(true);
+        }
+        let reachable = self.answering(&left).await;
+        if reachable <= left.len() / 2 {
+            return Answer::QuorumLoss(wire::QuorumLoss {
+                voters: u32::try_from(left.len()).unwrap_or(u32::MAX),
+                reachable: u32::try_from(reachable).unwrap_or(u32::MAX),
+            });
+        }
+        if member_id == self.identity.member_id {
+            // Its last act: whoever leads next is asked again.
+            return match self.hand_over(None).await {
+                Ok(leader) => Answer::NotLeader(wire::NotLeader { leader }),
+                Err(_) => Answer::NotAble(true),
+            };
+        }
+        self.granted.grant(member_id);
+        Answer::Accepted(member_id)
+    }
+
+    /// How many of these answer now. When they answered last is not enough: a removal that is begun
+    /// without a quorum cannot be ended.
+    async fn answering(&self, members: &BTreeSet<u64>) -> usize {
+        let own_id = self.identity.member_id;
+        let asked = members.iter().map(|id| async move {
+            if *id == own_id {
+                return true;
+            }
+            let Some(address) = address_of(&self.raft, *id) else {
+                return false;
+            };
+            let answer = self.ask_status(*id, &address, false, PROBE_DEADLINE).await;
+            answer.is_some()
+        });
+        let answers = join_all(asked).await;
+        answers.into_iter().filter(|answered| *answered).count()
+    }
+
+    /// The voters that would be left without this one and those on their way out.
+    fn voters_without(&self, member_id: u64) -> BTreeSet<u64> {
+        let going = self.granted.other_than(member_id);
+        let state = self.model.state.read();
+        let is_removed = |id: u64| state.member(id).is_some_and(|member| member.is_removed);
+        let voters = self.raft.voter_ids();
+        voters
+            .filter(|id| *id != member_id && Some(*id) != going && !is_removed(*id))
+            .collect()
+    }
+
+    /// Asks another voter to lead, the given one or else the one with most of the log.
+    pub(super) async fn hand_over(&self, to: Option<u64>) -> Result<u64, Refusal> {
+        let own_id = self.identity.member_id;
+        let others: Vec<u64> = self.raft.voter_ids().filter(|id| *id != own_id).collect();
+        if others.is_empty() {
+            return Err(Refusal::LastMember);
+        }
+        let able = others.into_iter().filter(|id| self.is_in_touch(*id));
+        let successor = match to {
+            Some(id) => able.into_iter().find(|able| *able == id),
+            None => able.max_by_key(|id| self.matched(*id)),
+        };
+        let successor = successor.ok_or(Refusal::NotAble)?;
+        tracing::info!(successor, "handing over the lead");
+        let triggered = self.raft.trigger().transfer_leader(successor).await;
+        triggered.map(|()| successor).ok().ok_or(Refusal::NoLeader)
+    }
+
+    /// How much of the log a member has, as the leader knows.
+    fn matched(&self, member_id: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref()?.get(&member_id)?.as_ref()?;
+        Some(matched.index())
+    }
+
+    /// Whether a member answered the leader lately.
+    fn is_in_touch(&self, member_id: u64) -> bool {
+        let contact = self.links.last_contact(member_id);
+        member_id == self.identity.member_id || contact.is_some_and(|at| at.elapsed() < IN_TOUCH)
+    }
+
+    /// Waits until consensus has no such member any more.
+    pub(super) async fn gone(self: &Arc<Self>, member_id: u64, deadline: Instant) {
+        while address_of(&self.raft, member_id).is_some() && Instant::now() < deadline {
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// How long ago the last answer of a member in touch may be: several heartbeats.
+const IN_TOUCH: Duration = Duration::from_millis(1_000);
+
+/// How long a granted removal counts before it is in the log.
+const GRANT: Duration = Duration::from_secs(5);
+
+/// How long the leader may take to decide.
+const ASK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a member may take to show that it is there.
+const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+
+/// Pause before the leader is asked again.
+const RETRY: Duration = Duration::from_millis(20);

@@ -1,0 +1,298 @@
+//! Three members: what one takes, all have, whoever leads and whoever is gone.
+
+use std::time::Duration;
+
+use identity::entry::EntryId;
+use raft_store::{
+    AdmitOutcome, CreateEntries, Limits, MembershipError, Proposal, ProposeError, ReadError, Role,
+    State, Store,
+};
+use tokio::time::Instant;
+
+use crate::fixture::{create, entry, proposal};
+use crate::net::{Cluster, SOON};
+
+fn has(store: &Store, name: &str) -> bool {
+    let id = EntryId::parse(name).unwrap();
+    store.read(|state| state.entry(&id).is_some())
+}
+
+async fn until_equal(cluster: &Cluster) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let seen = cluster.members.values();
+        let seen: Vec<_> = seen
+            .map(|m| m.store.read(|s| (s.revision(), s.state_hash())))
+            .collect();
+        if seen.windows(2).all(|pair| pair[0] == pair[1]) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_any_member_is_read_there_at_once_and_everywhere_after() {
+    let cluster = Cluster::of_three().await;
+    for id in cluster.members.keys().copied() {
+        let name = format!("by-{id}");
+        create(cluster.store(id), &name).await;
+        assert!(has(cluster.store(id), &name));
+        for other in cluster.members.values() {
+            other.store.linearizable(SOON).await.unwrap();
+            assert!(has(&other.store, &name), "not yet on another member");
+        }
+    }
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::of_three().await;
+    create(cluster.any(), "before").await;
+    let leader = cluster.leader().await;
+    let begun = Instant::now();
+    cluster.kill(leader).await;
+    create(cluster.any(), "after").await;
+    let gap = begun.elapsed();
+    assert!(gap < Duration::from_millis(600), "write gap {gap:?}");
+    assert!(has(cluster.any(), "before"));
+    cluster.start(leader).await.unwrap();
+    assert!(has(cluster.store(leader), "after"));
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing() {
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    cluster.net.isolate(leader);
+    let patience = Duration::from_millis(2_500);
+    let old = cluster.store(leader);
+    let impatient = Proposal {
+        deadline: patience,
+        ..proposal()
+    };
+    let entries = vec![entry("lost")];
+    let (written, read) = tokio::join!(
+        old.propose(CreateEntries { entries }, impatient),
+        old.linearizable(patience),
+    );
+    assert!(
+        matches!(
+            written,
+            Err(ProposeError::Undecided | ProposeError::NoLeader)
+        ),
+        "{written:?}"
+    );
+    assert!(matches!(read, Err(ReadError::NoQuorum)), "{read:?}");
+    let other = cluster.followers_of(leader)[0];
+    create(cluster.store(other), "new").await;
+    assert!(!has(old, "new"));
+    let age = old.freshness().unwrap();
+    assert!(age >= Duration::from_secs(1), "{age:?}");
+
+    cluster.net.heal();
+    old.linearizable(SOON).await.unwrap();
+    assert!(has(old, "new"));
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_across_an_election_has_one_effect() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let taker = cluster.followers_of(leader)[0];
+    let store = cluster.store(taker).clone();
+    let writing = tokio::task::JoinSet::from_iter((0..50).map(|n| {
+        let store = store.clone();
+        async move {
+            let entries = vec![entry(&format!("entry-{n}"))];
+            store
+                .propose(CreateEntries { entries }, proposal())
+                .await
+                .unwrap()
+        }
+    }));
+    cluster.kill(leader).await;
+    let outcomes = writing.join_all().await;
+    for outcome in outcomes {
+        assert!(
+            matches!(outcome[0], raft_store::CreateEntryOutcome::Created(_)),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(store.read(State::entry_count), 50);
+    drop(store);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_is_handed_over_on_request() {
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let wanted = cluster.followers_of(leader)[1];
+    let asked = cluster.store(cluster.followers_of(leader)[0]);
+    let led = asked.transfer_leadership(Some(wanted), SOON).await.unwrap();
+    assert_eq!(led, wanted);
+    assert_eq!(cluster.leader().await, wanted);
+    let led = asked.transfer_leadership(None, SOON).await.unwrap();
+    assert_ne!(led, wanted);
+    create(asked, "after").await;
+    let nobody = asked.transfer_leadership(Some(99), SOON).await;
+    assert!(
+        matches!(nobody, Err(MembershipError::NotAble)),
+        "{nobody:?}"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_stops_and_is_refused_from_then_on() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let removed = cluster.followers_of(leader)[0];
+    cluster
+        .store(leader)
+        .remove_member(removed, proposal())
+        .await
+        .unwrap();
+    cluster.until_voting_but(removed, 2).await;
+    let reason = cluster.ended(removed).await;
+    assert!(reason.contains("was removed"), "{reason}");
+    let again = cluster.restarted(removed).await;
+    assert!(
+        matches!(again, Err(raft_store::OpenError::Removed { .. })),
+        "{again:?}"
+    );
+
+    // The lead itself, removed through the other one.
+    let leader = cluster.leader().await;
+    let other = cluster.followers_of(leader)[0];
+    cluster
+        .store(other)
+        .remove_member(leader, proposal())
+        .await
+        .unwrap();
+    cluster.ended(leader).await;
+    create(cluster.store(other), "alone").await;
+    let last = cluster.store(other).remove_member(other, proposal()).await;
+    assert!(matches!(last, Err(MembershipError::LastMember)), "{last:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_would_lose_the_quorum_is_refused() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let [dead, alive] = cluster.followers_of(leader)[..] else {
+        panic!("three members");
+    };
+    cluster.kill(dead).await;
+    let refused = cluster.store(alive).remove_member(alive, proposal()).await;
+    let error = refused.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MembershipError::WouldLoseQuorum {
+                voters: 2,
+                reachable: 1,
+            }
+        ),
+        "{error:?}"
+    );
+    cluster
+        .store(alive)
+        .remove_member(dead, proposal())
+        .await
+        .unwrap();
+    cluster.until_voting(2).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_far_behind_gets_a_snapshot_and_then_votes() {
+    let limits = Limits {
+        snapshot_every: 50,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::of_one(limits).await;
+    for n in 0..200 {
+        create(cluster.any(), &format!("entry-{n}")).await;
+    }
+    let deadline = Instant::now() + SOON;
+    while cluster.any().status().unwrap().purged_index.is_none() {
+        assert!(Instant::now() < deadline, "nothing purged");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let joined = cluster.join().await;
+    cluster.until_voting(2).await;
+    assert_eq!(cluster.store(joined).read(State::entry_count), 200);
+    assert!(
+        cluster
+            .store(joined)
+            .status()
+            .unwrap()
+            .snapshot_index
+            .is_some()
+    );
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_every_members_part_and_who_is_away() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let away = cluster.followers_of(leader)[0];
+    let status = cluster.store(away).cluster_status(SOON).await.unwrap();
+    assert_eq!(status.leader, Some(leader));
+    assert_eq!(status.members.len(), 3);
+    for member in &status.members {
+        let expected = if member.id == leader {
+            Role::Leader
+        } else {
+            Role::Voter
+        };
+        assert_eq!(member.role, expected);
+        assert!(member.is_reachable);
+        assert_eq!(member.program_version.as_ref(), "test");
+        assert_eq!(member.api_address.as_ref(), format!("api-{}", member.id));
+    }
+    cluster.kill(away).await;
+    let begun = Instant::now();
+    let status = cluster.any().cluster_status(SOON).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(1_500));
+    let reachable = status.members.iter().filter(|m| m.is_reachable).count();
+    assert_eq!(reachable, 2);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admitted_member_that_never_comes_does_not_vote() {
+    let cluster = Cluster::of_one(Limits::default()).await;
+    let AdmitOutcome::Admitted { member_id } = cluster.admit("nowhere").await else {
+        panic!("not admitted");
+    };
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = cluster.any().cluster_status(SOON).await.unwrap();
+        let absent = status.members.iter().find(|m| m.id == member_id).unwrap();
+        if absent.role == Role::Learner {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+    }
+    create(cluster.any(), "goes-on").await;
+    cluster
+        .any()
+        .remove_member(member_id, proposal())
+        .await
+        .unwrap();
+    cluster.until_voting(1).await;
+    cluster.stop().await;
+}
