@@ -54,7 +54,7 @@ impl Cache {
         self.unsigned.notify_one();
     }
 
-    /// Takes in entries that are new or differ, and drops those that are gone.
+    /// Drops the entries that are gone, then takes in those that are new or differ.
     pub fn change_entries(&self, entries: &[Arc<AuthorizedEntry>], gone: &[EntryId]) {
         self.state.lock().change_entries(entries, gone);
         self.unsigned.notify_one();

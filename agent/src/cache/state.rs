@@ -89,17 +89,17 @@ impl State {
         self.refresh_views_of(&changed);
     }
 
-    /// Takes in entries that are new or differ, and drops those that are gone.
+    /// Drops the entries that are gone, then takes in those that are new or differ.
     pub fn change_entries(&mut self, entries: &[Arc<AuthorizedEntry>], gone: &[EntryId]) {
         let mut changed = Vec::new();
+        for id in gone {
+            changed.extend(self.remove_entry(id));
+        }
         for entry in entries {
             match entry.store_svid {
                 true => changed.extend(self.remove_entry(&entry.id)),
                 false => changed.extend(self.set_entry(entry)),
             }
-        }
-        for id in gone {
-            changed.extend(self.remove_entry(id));
         }
         self.refresh_views_of(&changed);
     }

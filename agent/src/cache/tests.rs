@@ -138,6 +138,34 @@ fn view_changes_with_what_is_in_it_and_with_nothing_else() {
 }
 
 #[test]
+fn change_leaves_alone_what_it_does_not_name() {
+    let mut fixture = Fixture::new(10);
+    fixture.add("a", "unix:uid:1");
+    fixture.add("b", "unix:uid:1");
+    fixture.add("c", "unix:uid:1");
+    let view = fixture.state.subscribe(&set("unix:uid:1"));
+    fixture.sign();
+    let changed = |id: &str, change: &dyn Fn(&mut AuthorizedEntry)| {
+        let held = fixture.entries.iter().find(|one| one.id.as_str() == id);
+        let mut entry = AuthorizedEntry::clone(held.unwrap());
+        change(&mut entry);
+        Arc::new(entry)
+    };
+    let new = changed("a", &|entry| entry.id = EntryId::parse("d").unwrap());
+    let elsewhere = changed("b", &|entry| entry.selectors = set("unix:uid:2"));
+    let stored = changed("a", &|entry| entry.store_svid = true);
+    let gone = [
+        EntryId::parse("c").unwrap(),
+        EntryId::parse("never").unwrap(),
+    ];
+    fixture.state.change_entries(&[new, elsewhere], &gone);
+    assert_eq!(shown(&view), "a d?");
+    fixture.state.change_entries(&[stored], &[]);
+    assert_eq!(shown(&view), "d?");
+    assert_eq!(shown(&fixture.state.subscribe(&set("unix:uid:2"))), "b");
+}
+
+#[test]
 fn oldest_entry_keeps_a_hint_and_a_tie_goes_to_the_smaller_id() {
     let mut fixture = Fixture::new(10);
     let hinted = |created_at: i64| {

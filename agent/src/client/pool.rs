@@ -18,11 +18,13 @@ use super::link::{Link, LinkId};
 use crate::backoff::FullJitter;
 use crate::jitter::jitter;
 
-/// The wait before a lost connection is replaced, when nobody needs it at once.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const MAX_RETRY: Duration = Duration::from_secs(5);
+/// The wait before a lost connection is replaced, when nobody needs it at once: thousands of agents
+/// lose theirs in one moment, and the servers that are left have better things to do then than
+/// thousands of handshakes.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// After this time without a loss the next one is made good at once.
+/// After this time without a loss the waits start again.
 const STABLE_AFTER: Duration = Duration::from_secs(15);
 
 /// How long until an agent with one server looks whether there is another by now.
@@ -162,19 +164,21 @@ impl Pool {
     }
 
     async fn replace_lost(&self) {
-        let mut backoff = FullJitter::new(FIRST_RETRY, MAX_RETRY);
+        let mut backoff = FullJitter::new(FIRST_WAIT, MAX_WAIT);
         let mut last: Option<Instant> = None;
         loop {
-            if matches!(self.lack(), Lack::Nothing) {
+            let lack = self.lack();
+            if matches!(lack, Lack::Nothing) {
                 self.loss().await;
                 continue;
             }
             // A connection that soon ends is no better than one that was not made.
-            match last {
-                Some(at) if at.elapsed() < STABLE_AFTER => {
-                    tokio::time::sleep(backoff.next(jitter())).await;
-                }
-                Some(_) | None => backoff.reset(),
+            let is_stable = last.is_none_or(|at| at.elapsed() >= STABLE_AFTER);
+            if is_stable {
+                backoff.reset();
+            }
+            if !is_stable || matches!(lack, Lack::Standby { .. }) {
+                tokio::time::sleep(backoff.next(jitter())).await;
             }
             last = Some(Instant::now());
             let made = match self.lack() {
@@ -253,6 +257,7 @@ impl Slots {
         }
         let link = self.standby.as_ref().filter(is_new).map(Arc::clone)?;
         self.standby = self.active.replace(Arc::clone(&link));
+        info!(address = %link.address(), "Changed over to another server");
         Some(link)
     }
 

@@ -97,7 +97,7 @@ async fn killed_server_costs_a_call_no_more_than_a_moment() {
     let mut servers = three();
     let client = Client::of(&[&servers[0], &servers[1], &servers[2]]);
     let mut gaps = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..3 {
         client.call().await.unwrap();
         wait_for_standby(&servers).await;
         let at = active(&client, &servers).await;
@@ -107,7 +107,7 @@ async fn killed_server_costs_a_call_no_more_than_a_moment() {
     }
     gaps.sort_unstable();
     // The slowest may have met a busy machine.
-    assert!(gaps[2] < Duration::from_millis(300), "{gaps:?}");
+    assert!(gaps[1] < Duration::from_millis(300), "{gaps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
