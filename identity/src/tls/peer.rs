@@ -1,5 +1,8 @@
 //! Who a chain of certificates speaks for, and whether to believe it.
 
+use std::error::Error;
+
+use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 
@@ -95,6 +98,31 @@ fn check_issuer(certificate: &CertificateDer<'_>) -> Result<(), PeerError> {
 fn path_time(now: UnixTime) -> rustls_pki_types::UnixTime {
     let secs = u64::try_from(now.as_secs()).unwrap_or(0);
     rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs))
+}
+
+/// The cause of a failed handshake in words: rustls shows only the names of types for what a
+/// verifier of this module found.
+pub fn handshake_failure(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| next_cause(*error));
+    let last = causes.last().unwrap_or(error);
+    let Some(rustls::Error::InvalidCertificate(CertificateError::Other(found))) =
+        last.downcast_ref()
+    else {
+        return last.to_string();
+    };
+    let found: &(dyn Error + 'static) = &*found.0;
+    let causes = std::iter::successors(Some(found), |error| (*error).source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// The error inside of another, also of an I/O error, which shows the texts of both as one.
+fn next_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        let inner = io.get_ref()?;
+        return Some(inner);
+    }
+    error.source()
 }
 
 /// Why a peer is not believed.

@@ -1,0 +1,289 @@
+//! The joiner's side: finds a member, believes it by the invite, proves the invite, keeps what it
+//! gets.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::clock::Clock;
+use identity::secret::{KeyError, KeyType, PrivateKey, SecretBytes};
+use identity::tls::TlsError;
+use identity::x509::{X509Error, generate_csr};
+use identity::x509_svid::{SvidError, X509Svid};
+use prost::Message as _;
+use proto::conclave::cluster::v1 as wire;
+use proto::conclave::cluster::v1::join_client::JoinClient;
+use proto::conclave::cluster::v1::join_response::Result as Outcome;
+use proto::conclave::cluster::v1::refused::Reason;
+use rustls_pki_types::CertificateDer;
+
+use crate::peers::connector::{self, Http2};
+use crate::peers::envelope::EnvelopeError;
+use crate::peers::identity::PeerIdentity;
+use crate::peers::join::invite::Invite;
+use crate::peers::join::proof::{Exporter, Verifier};
+use crate::peers::name;
+
+/// A host that wants to become a member.
+#[derive(Debug)]
+pub(crate) struct Applicant<'a> {
+    pub(crate) peer_address: &'a str,
+    pub(crate) api_address: &'a str,
+    pub(crate) program_version: &'a str,
+    /// First and last format of commands that it understands.
+    pub(crate) formats: (u32, u32),
+}
+
+/// What a member needs to start.
+pub(crate) struct Membership {
+    pub(crate) identity: PeerIdentity,
+    pub(crate) seal_key: SecretBytes,
+}
+
+/// Joins the cluster that `invite` is for, through whichever member answers.
+///
+/// # Errors
+/// The first refusal that another member would give too; or why none could be reached in time.
+pub(crate) async fn join(
+    invite: &Invite,
+    applicant: &Applicant<'_>,
+    clock: Arc<dyn Clock>,
+) -> Result<Membership, JoinError> {
+    let key = PrivateKey::generate(KeyType::EcP256).map_err(JoinError::Key)?;
+    let tls = identity::tls::join_client_config(invite.pin(), clock).map_err(JoinError::Tls)?;
+    let request = Request {
+        invite,
+        verifier: Verifier::of(&invite.secret)?,
+        parameters: parameters(invite, applicant, &key)?.encode_to_vec(),
+        tls: Arc::new(tls),
+        key,
+    };
+    let deadline = tokio::time::Instant::now() + JOIN_WITHIN;
+    let mut last = JoinError::NoAddress;
+    loop {
+        let mut all_are_foreign = true;
+        for address in &invite.addresses {
+            match request.send_to(address).await {
+                Ok(membership) => return Ok(membership),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    let cause = daemon::supervisor::chain(&error);
+                    tracing::warn!(address, cause, "could not join through this member");
+                    all_are_foreign &= matches!(error, JoinError::WrongCluster { .. });
+                    last = error;
+                }
+            }
+        }
+        if all_are_foreign || tokio::time::Instant::now() + PAUSE >= deadline {
+            return Err(last);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+struct Request<'a> {
+    invite: &'a Invite,
+    verifier: Verifier,
+    parameters: Vec<u8>,
+    tls: Arc<rustls::ClientConfig>,
+    key: PrivateKey,
+}
+
+impl Request<'_> {
+    async fn send_to(&self, address: &str) -> Result<Membership, JoinError> {
+        let unreachable = |source| JoinError::Unreachable {
+            address: address.to_owned(),
+            source,
+        };
+        let opened = connector::open(address, Arc::clone(&self.tls)).await;
+        let stream = opened.map_err(|source| JoinError::from_tls(address, source))?;
+        let exporter = Exporter::of(|output, label, context| {
+            let tls = stream.get_ref().1;
+            tls.export_keying_material(output, label, context)
+        });
+        let exporter = exporter.map_err(|error| unreachable(io::Error::other(error)))?;
+        let request = wire::JoinRequest {
+            proof: self.verifier.prove(&exporter, &self.parameters),
+            parameters: self.parameters.clone(),
+        };
+        let http2 = Http2::over(stream).await.map_err(unreachable)?;
+        let mut client = JoinClient::with_origin(http2.sender, connector::origin())
+            .max_decoding_message_size(MAX_ANSWER_LEN_BYTES);
+        let answer = tokio::time::timeout(ANSWER_WITHIN, client.join(request)).await;
+        let answer = match answer {
+            Ok(answered) => answered.map_err(|status| unreachable(io::Error::other(status)))?,
+            Err(_elapsed) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
+        };
+        drop(http2.driver);
+        match answer.into_inner().result {
+            Some(Outcome::Admitted(admitted)) => self.membership(admitted, &exporter),
+            Some(Outcome::Refused(refused)) => Err(refusal(refused)),
+            None => Err(JoinError::Malformed),
+        }
+    }
+
+    fn membership(
+        &self,
+        admitted: wire::Admitted,
+        exporter: &Exporter,
+    ) -> Result<Membership, JoinError> {
+        let certificates = |list: Vec<Vec<u8>>| {
+            let list = list.into_iter().map(CertificateDer::from);
+            list.collect::<Vec<_>>()
+        };
+        let chain = certificates(admitted.certificate_chain);
+        let svid = X509Svid::new(chain, self.key.clone()).map_err(JoinError::Certificate)?;
+        let cluster_id = self.invite.cluster_id;
+        let expected = name::member(&cluster_id, admitted.member_id);
+        if *svid.spiffe_id() != expected {
+            return Err(JoinError::Malformed);
+        }
+        let seal_key = self.verifier.unwrap(exporter, &admitted.wrapped_seal_key)?;
+        Ok(Membership {
+            identity: PeerIdentity {
+                cluster_id,
+                member_id: admitted.member_id,
+                svid,
+                authorities: certificates(admitted.peer_authorities),
+                has_started: false,
+            },
+            seal_key,
+        })
+    }
+}
+
+fn parameters(
+    invite: &Invite,
+    applicant: &Applicant<'_>,
+    key: &PrivateKey,
+) -> Result<wire::JoinParameters, JoinError> {
+    let (first_format, last_format) = applicant.formats;
+    Ok(wire::JoinParameters {
+        cluster_id: invite.cluster_id.to_vec(),
+        invite_id: invite.id.to_vec(),
+        csr: generate_csr(key, None, &[]).map_err(JoinError::Csr)?,
+        peer_address: applicant.peer_address.to_owned(),
+        api_address: applicant.api_address.to_owned(),
+        program_version: applicant.program_version.to_owned(),
+        first_format,
+        last_format,
+    })
+}
+
+fn refusal(refused: wire::Refused) -> JoinError {
+    let detail = refused.detail.chars().take(MAX_DETAIL_CHARS).collect();
+    let way_out = match Reason::try_from(refused.reason) {
+        Ok(Reason::WrongCluster) => "use an invite of the cluster that listens at that address",
+        Ok(Reason::NoSuchInvite) => {
+            "make another with `conclave-server cluster invite`; if this host lost the answer of an \
+             earlier attempt, nothing else is to be done"
+        }
+        Ok(Reason::Expired) => "make another with `conclave-server cluster invite`",
+        Ok(Reason::WrongProof) => "copy all of what `cluster invite` printed, or make another",
+        Ok(Reason::AddressTaken) => {
+            "give this host its own peer_address, or remove that member first"
+        }
+        Ok(Reason::Unacceptable) => "see the log of that member",
+        Ok(Reason::Unavailable | Reason::Unspecified) | Err(_) => {
+            return JoinError::Unavailable { detail };
+        }
+    };
+    JoinError::Refused { detail, way_out }
+}
+
+/// Why a host did not become a member.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A member said no, and every other would say the same.
+    #[error("the cluster refused: {detail}; {way_out}")]
+    Refused {
+        /// What the member said.
+        detail: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// A member cannot let anybody in now.
+    #[error("{detail}")]
+    Unavailable {
+        /// What the member said.
+        detail: String,
+    },
+    /// Who listens at the address is not of the cluster that the invite is for.
+    #[error(
+        "whoever listens at {address} is no member of the cluster that the invite is for: {cause}"
+    )]
+    WrongCluster {
+        /// Where.
+        address: String,
+        /// What is wrong with its certificate.
+        cause: String,
+    },
+    /// No member could be talked to.
+    #[error("no answer from the member at {address}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The invite has no address.
+    #[error("the invite names no member")]
+    NoAddress,
+    /// The answer of a member makes no sense.
+    #[error("the answer of the member makes no sense; is it of the same version?")]
+    Malformed,
+    /// The certificate that a member made cannot be used.
+    #[error("the certificate that the member made cannot be used")]
+    Certificate(#[source] SvidError),
+    /// The seal key did not open, or the library failed.
+    #[error("the seal key that the member sent cannot be opened")]
+    SealKey(#[from] EnvelopeError),
+    /// A key could not be made.
+    #[error("a key could not be made")]
+    Key(#[source] KeyError),
+    /// A request for a certificate could not be made.
+    #[error("a request for a certificate could not be made")]
+    Csr(#[source] X509Error),
+    /// TLS could not be set up.
+    #[error("TLS could not be set up")]
+    Tls(#[source] TlsError),
+}
+
+impl JoinError {
+    fn from_tls(address: &str, source: io::Error) -> Self {
+        let address = address.to_owned();
+        let cause = source.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(rustls::Error::InvalidCertificate(_)) => Self::WrongCluster {
+                address,
+                cause: identity::tls::handshake_failure(&source),
+            },
+            Some(_) | None => Self::Unreachable { address, source },
+        }
+    }
+
+    /// Whether trying again, here or elsewhere, can only end the same way.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::WrongCluster { .. } | Self::Unreachable { .. } => false,
+            Self::Refused { .. }
+            | Self::NoAddress
+            | Self::Malformed
+            | Self::Certificate(_)
+            | Self::SealKey(_)
+            | Self::Key(_)
+            | Self::Csr(_)
+            | Self::Tls(_) => true,
+        }
+    }
+}
+
+/// How long to look for a member that lets this host in: through an election, and a bit.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one member may take: two proposals and a look at an address.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+const MAX_ANSWER_LEN_BYTES: usize = 256 << 10;
+const MAX_DETAIL_CHARS: usize = 300;

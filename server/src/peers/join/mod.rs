@@ -1,0 +1,19 @@
+//! How a host becomes a member: an invite is made, carried over by the operator, proved and used up.
+//!
+//! What must hold: the invite's secret is never sent, an invite admits one host, and nobody gets the
+//! seal key or a certificate without having proved an invite that is still good.
+
+mod admission;
+mod client;
+mod invitation;
+mod invite;
+mod proof;
+mod service;
+
+pub(crate) use self::admission::Admission;
+pub use self::client::JoinError;
+pub(crate) use self::client::{Applicant, join};
+pub use self::invitation::{Invitations, IssuedInvite, InvitationError};
+pub use self::invite::{Invite, InviteError};
+pub(crate) use self::proof::Exporter;
+pub(crate) use self::service::{JoinService, MAX_JOIN_LEN_BYTES};

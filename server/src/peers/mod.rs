@@ -1,0 +1,30 @@
+//! The other members of the cluster: how this one finds them, proves itself to them, lets a new one
+//! in, and becomes one itself.
+//!
+//! The store says what is sent; here is how it gets there. Identities of members live in a trust
+//! domain of their own (`name`), come from an authority of their own, and open no other door;
+//! nobody else's opens this one.
+
+mod connector;
+mod envelope;
+mod exchange;
+mod identity;
+mod join;
+mod listener;
+mod member;
+mod name;
+mod runtime;
+mod start;
+
+pub use self::connector::Connector;
+pub use self::envelope::EnvelopeError;
+pub use self::identity::{IdentityError, IdentityFileError};
+pub use self::join::{InvitationError, Invitations, Invite, InviteError, IssuedInvite, JoinError};
+pub(crate) use self::member::{Arrival, Member};
+pub(crate) use self::name::trust_domain;
+pub use self::runtime::PeerRuntime;
+pub use self::start::join_cluster;
+pub(crate) use self::start::store_folder;
+
+/// A message between members at most, with what the wire adds to it.
+const MAX_MESSAGE_LEN_BYTES: usize = raft_store::MAX_PEER_FRAME_LEN_BYTES + 1024;

@@ -1,0 +1,42 @@
+//! Threads of their own for what members say to each other, so that no load of signing delays a
+//! heartbeat and with it costs a leader.
+
+use std::io;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// The runtime; ends without waiting when it is dropped.
+#[derive(Debug)]
+pub struct PeerRuntime(Option<Runtime>);
+
+impl PeerRuntime {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("peers")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Where to run something.
+    pub fn handle(&self) -> Handle {
+        let runtime = self.0.as_ref();
+        runtime.expect("it is there until drop").handle().clone()
+    }
+}
+
+impl Drop for PeerRuntime {
+    fn drop(&mut self) {
+        // Dropping a runtime waits, which is not allowed where others are served.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+const THREADS: usize = 2;

@@ -1,0 +1,263 @@
+//! Decides as what a member starts: who it was, or who it becomes.
+//!
+//! What must hold: an id is used by one store only, so a member whose store is gone never comes back
+//! as itself; and data of one cluster never meet another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use identity::clock::Clock;
+use raft_store::{FORMATS, FileSeal, Identity, Start, Store};
+
+use crate::config::{Cluster, Config, FirstStart};
+use crate::peers::identity::{IdentityFile, PeerIdentity};
+use crate::peers::join::{self, Applicant, Invite};
+use crate::peers::name;
+
+/// As what a member starts, and what it shows to its peers at first.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) start: Start,
+    pub(crate) identity: Option<PeerIdentity>,
+}
+
+/// Finds out, and joins if that is what the config asks for and there are no data.
+///
+/// # Errors
+/// What is in the way, with the way out.
+pub(crate) async fn begin(
+    config: &Config,
+    cluster: &Cluster,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Beginning> {
+    let place = Place::of(config, cluster)?;
+    match place.found {
+        Some(found) => place.go_on(found),
+        None => place.start_first(clock).await,
+    }
+}
+
+/// Joins the cluster that `invite` is for, and keeps what the next start needs. Starts nothing.
+///
+/// # Errors
+/// There are data already, or the cluster refused; with the way out.
+pub async fn join_cluster(
+    config: &Config,
+    invite: &str,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<()> {
+    let cluster = config.cluster.as_ref();
+    let cluster = cluster.context(
+        "the config has no server.cluster.peer_address: a member needs one to be reached by",
+    )?;
+    daemon::process::make_data_dir(&config.data_dir)?;
+    let place = Place::of(config, cluster)?;
+    if let Some(found) = place.found {
+        bail!(
+            "{data_dir} holds member {member} of cluster {cluster} already; `run` continues it. To \
+             join as a new member, give it an empty data_dir",
+            data_dir = config.data_dir.display(),
+            member = found.member_id,
+            cluster = name::hex(&found.cluster_id),
+        );
+    }
+    place.join(&invite.parse()?, clock).await?;
+    Ok(())
+}
+
+/// Where a member starts.
+struct Place<'a> {
+    config: &'a Config,
+    cluster: &'a Cluster,
+    file: IdentityFile,
+    seal: FileSeal,
+    /// Whose the store is, if there is one.
+    found: Option<Identity>,
+}
+
+impl<'a> Place<'a> {
+    fn of(config: &'a Config, cluster: &'a Cluster) -> anyhow::Result<Self> {
+        let seal = FileSeal::at(&config.seal_key_path);
+        let found = Store::identity_in(&store_folder(&config.data_dir))?;
+        Ok(Self {
+            config,
+            cluster,
+            file: IdentityFile::new(&config.data_dir, Box::new(seal.clone())),
+            seal,
+            found,
+        })
+    }
+
+    /// Starts as the member whose store this is.
+    fn go_on(&self, found: Identity) -> anyhow::Result<Beginning> {
+        let own = name::hex(&found.cluster_id);
+        match &self.cluster.first_start {
+            FirstStart::Continue => {}
+            FirstStart::Bootstrap => {
+                tracing::info!(cluster_id = own, "bootstrap is ignored: there are data already");
+            }
+            FirstStart::Join(_) | FirstStart::JoinFile(_) => {
+                // Used up long ago or not there any more, and then it says nothing.
+                let invite = self.invite().ok();
+                let is_foreign = |invite: &Invite| invite.cluster_id != found.cluster_id;
+                if let Some(invite) = invite.filter(is_foreign) {
+                    bail!(
+                        "{data_dir} holds member {member} of cluster {own}, but the configured \
+                         invite is for cluster {other}: remove the invite to go on, or give the \
+                         new member an empty data_dir",
+                        data_dir = self.config.data_dir.display(),
+                        member = found.member_id,
+                        other = name::hex(&invite.cluster_id),
+                    );
+                }
+                tracing::info!(cluster_id = own, "join is ignored: there are data already");
+            }
+        }
+        let identity = match self.file.read() {
+            Ok(kept) => kept.filter(|kept| {
+                (kept.cluster_id, kept.member_id) == (found.cluster_id, found.member_id)
+            }),
+            Err(error) => {
+                let cause = daemon::supervisor::chain(&error);
+                tracing::warn!(cause, "peer identity cannot be used; a new one will be made");
+                None
+            }
+        };
+        Ok(Beginning {
+            start: Start::Member {
+                address: self.cluster.peer_address.clone(),
+            },
+            identity,
+        })
+    }
+
+    async fn start_first(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Beginning> {
+        match self.file.read()? {
+            None => self.start_fresh(clock).await,
+            Some(kept) if kept.has_started => self.start_over(&kept, clock).await,
+            Some(kept) => match self.invite_if_configured()? {
+                // The invite that it was admitted with, or none any more.
+                None => Ok(self.as_admitted(kept)),
+                Some(invite) if invite.cluster_id == kept.cluster_id => Ok(self.as_admitted(kept)),
+                Some(invite) => self.join(&invite, clock).await,
+            },
+        }
+    }
+
+    async fn start_fresh(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Beginning> {
+        match &self.cluster.first_start {
+            FirstStart::Bootstrap => Ok(Beginning {
+                start: Start::Member {
+                    address: self.cluster.peer_address.clone(),
+                },
+                identity: None,
+            }),
+            FirstStart::Join(_) | FirstStart::JoinFile(_) => {
+                self.join(&self.invite()?, clock).await
+            }
+            FirstStart::Continue => bail!(
+                "{data_dir} holds no data: for the first member of a new cluster set \
+                 server.cluster.bootstrap = true; for a further one set server.cluster.join to \
+                 what `conclave-server cluster invite` printed on a member",
+                data_dir = self.config.data_dir.display(),
+            ),
+        }
+    }
+
+    /// The store of a member is gone. Its id must not be used again: it may have voted.
+    async fn start_over(
+        &self,
+        kept: &PeerIdentity,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Beginning> {
+        let Some(invite) = self.invite_if_configured()? else {
+            bail!(
+                "the store of member {member} of cluster {cluster} is gone from {data_dir}: it can \
+                 come back as a new member only. Make an invite on another member and set it as \
+                 server.cluster.join; or remove everything in {data_dir} to start a new cluster",
+                member = kept.member_id,
+                cluster = name::hex(&kept.cluster_id),
+                data_dir = self.config.data_dir.display(),
+            );
+        };
+        tracing::warn!(
+            member_id = kept.member_id,
+            "the store of this member is gone: joining as a new one"
+        );
+        self.join(&invite, clock).await
+    }
+
+    async fn join(&self, invite: &Invite, clock: Arc<dyn Clock>) -> anyhow::Result<Beginning> {
+        let applicant = Applicant {
+            peer_address: &self.cluster.peer_address,
+            api_address: &self.cluster.api_address,
+            program_version: env!("CARGO_PKG_VERSION"),
+            formats: (*FORMATS.start(), *FORMATS.end()),
+        };
+        let membership = join::join(invite, &applicant, clock)
+            .await
+            .context("cannot join the cluster")?;
+        self.seal.import(&membership.seal_key).with_context(|| {
+            format!(
+                "this host was admitted as member {}, but its seal key cannot be kept; once that \
+                 is mended, join again with a new invite",
+                membership.identity.member_id
+            )
+        })?;
+        self.file.write(&membership.identity)?;
+        tracing::info!(
+            cluster_id = name::hex(&membership.identity.cluster_id),
+            member_id = membership.identity.member_id,
+            "joined the cluster"
+        );
+        Ok(self.as_admitted(membership.identity))
+    }
+
+    fn as_admitted(&self, identity: PeerIdentity) -> Beginning {
+        Beginning {
+            start: Start::Joined {
+                cluster_id: identity.cluster_id,
+                member_id: identity.member_id,
+                address: self.cluster.peer_address.clone(),
+            },
+            identity: Some(identity),
+        }
+    }
+
+    fn invite_if_configured(&self) -> anyhow::Result<Option<Invite>> {
+        match &self.cluster.first_start {
+            FirstStart::Join(_) | FirstStart::JoinFile(_) => self.invite().map(Some),
+            FirstStart::Continue | FirstStart::Bootstrap => Ok(None),
+        }
+    }
+
+    fn invite(&self) -> anyhow::Result<Invite> {
+        match &self.cluster.first_start {
+            FirstStart::Join(text) => Ok(text.expose().parse()?),
+            FirstStart::JoinFile(path) => {
+                let length = std::fs::metadata(path).map(|metadata| metadata.len());
+                let length = length
+                    .with_context(|| format!("cannot read join_file {}", path.display()))?;
+                ensure!(
+                    length <= MAX_INVITE_FILE_LEN_BYTES,
+                    "join_file {} is too long for an invite",
+                    path.display()
+                );
+                let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new);
+                let text =
+                    text.with_context(|| format!("cannot read join_file {}", path.display()))?;
+                text.parse()
+                    .with_context(|| format!("join_file {}", path.display()))
+            }
+            FirstStart::Continue | FirstStart::Bootstrap => bail!("no invite is configured"),
+        }
+    }
+}
+
+/// Where the store is, below the data directory: operators keep other programs' files in that too.
+pub(crate) fn store_folder(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("store")
+}
+
+const MAX_INVITE_FILE_LEN_BYTES: u64 = 64 << 10;
