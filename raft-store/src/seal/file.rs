@@ -27,6 +27,29 @@ impl FileSeal {
         }
     }
 
+    /// The key itself: for a host that was admitted to the cluster, and for nobody else.
+    ///
+    /// # Errors
+    /// The key is missing or unusable.
+    pub fn export(&self) -> Result<SecretBytes, SealProviderError> {
+        self.read()
+    }
+
+    /// Keeps the key of a cluster that this host was admitted to.
+    ///
+    /// # Errors
+    /// Another key is there already, which stays; or the file cannot be written.
+    pub fn import(&self, key: &SecretBytes) -> Result<(), SealProviderError> {
+        match self.read() {
+            Err(SealProviderError::Missing { .. }) => self.write(key).map_err(self.io("write")),
+            Err(error) => Err(error),
+            Ok(held) if held == *key => Ok(()),
+            Ok(_) => Err(SealProviderError::Taken {
+                location: self.location(),
+            }),
+        }
+    }
+
     fn location(&self) -> String {
         self.path.display().to_string()
     }
@@ -185,6 +208,24 @@ mod tests {
             seal.unwrap(b"other", &wrapped),
             Err(SealProviderError::Damaged)
         ));
+    }
+
+    #[test]
+    fn key_of_another_cluster_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = FileSeal::at(&directory.path().join("own.key"));
+        own.create().unwrap();
+        let joiner = FileSeal::at(&directory.path().join("joiner.key"));
+        let key = own.export().unwrap();
+        joiner.import(&key).unwrap();
+        joiner.import(&key).unwrap();
+        assert!(joiner.export().unwrap() == key);
+        let refused = joiner.import(&SecretBytes::new(vec![1; 32])).unwrap_err();
+        assert!(
+            matches!(refused, SealProviderError::Taken { .. }),
+            "{refused}"
+        );
+        assert!(joiner.export().unwrap() == key);
     }
 
     #[test]

@@ -62,6 +62,14 @@ pub enum SealProviderError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Another key is where a key was to be put.
+    #[error(
+        "seal key {location} is of another cluster; move it away if nothing that is needed is sealed with it"
+    )]
+    Taken {
+        /// Where it is.
+        location: String,
+    },
     /// The wrapped key was damaged.
     #[error("a wrapped data key is damaged")]
     Damaged,
