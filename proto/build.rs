@@ -46,6 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = tonic_prost_build::Config::new();
     // A message that knows its name can be put into an Any, or rendered by its descriptor.
     config.enable_type_names();
+    // Passed through as it came, without a copy.
+    config.bytes([".conclave.cluster.v1.Frame"]);
     tonic_prost_build::configure()
         .emit_rerun_if_changed(false)
         .skip_debug(SECRET_BEARERS)
