@@ -24,7 +24,9 @@ use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
-use raft_store::{Driver, FileSeal, Options, Proposal, SetSetting, SetSettingOutcome, Store};
+use raft_store::{
+    Driver, FileSeal, OpenError, Options, Proposal, SetSetting, SetSettingOutcome, Store,
+};
 
 use crate::agents::Agents;
 use crate::api::agent::AgentApi;
@@ -43,6 +45,7 @@ use crate::endpoints::{
     Addresses, Authorizer, Endpoints, EndpointsOptions, RateLimitOptions, Services,
 };
 use crate::entries::Entries;
+use crate::peers::{self, Arrival, Invitations, Member, PeerRuntime};
 use crate::prune::{self, Pruning};
 use crate::svids::Svids;
 use crate::sync::Sync;
@@ -66,6 +69,15 @@ pub struct App {
     supervisor: Supervisor,
     store: Store,
     tls_address: SocketAddr,
+    /// `None` for a server that is alone. Its threads outlive the store.
+    member: Option<Running>,
+}
+
+/// What is left of a member once its tasks run.
+#[derive(Debug)]
+struct Running {
+    invitations: Invitations,
+    _runtime: PeerRuntime,
 }
 
 impl App {
@@ -83,21 +95,32 @@ impl App {
         announce(config);
         let mut supervisor = Supervisor::stopped_by(shutdown);
         let drained = Shutdown::new();
-        let (store, driver) = open_store(config).await?;
+        daemon::process::make_data_dir(&config.data_dir)?;
+        let arrival = match &config.cluster {
+            Some(cluster) => Some(Arrival::new(config, cluster, &clock).await?),
+            None => None,
+        };
+        let (store, driver) = open_store(config, arrival.as_ref()).await?;
+        // Peers are heard until the store has closed: the last thing it does is to say so.
+        let closed = Shutdown::new();
         supervisor.start("store", {
-            let (store, drained) = (store.clone(), drained.clone());
-            |shutdown| drive(store, driver, shutdown, drained)
+            let (store, drained, closed) = (store.clone(), drained.clone(), closed.clone());
+            |shutdown| drive(store, driver, shutdown, drained, closed)
         });
         let foundation = Foundation {
             store: store.clone(),
             clock,
             drained: drained.clone(),
+            closed,
         };
-        match foundation.build_up(&mut supervisor, config).await {
+        let mut member = None;
+        let built = foundation.build_up(&mut supervisor, config, arrival, &mut member);
+        match built.await {
             Ok(tls_address) => Ok(Self {
                 supervisor,
                 store,
                 tls_address,
+                member,
             }),
             Err(error) => {
                 drop(store);
@@ -106,6 +129,11 @@ impl App {
                 Err(error)
             }
         }
+    }
+
+    /// Makes invites; `None` for a server that is alone.
+    pub fn invitations(&self) -> Option<&Invitations> {
+        self.member.as_ref().map(|member| &member.invitations)
     }
 
     /// Where the TLS listener listens.
@@ -124,8 +152,9 @@ impl App {
     ///
     /// The part that failed and why.
     pub async fn run(self) -> anyhow::Result<()> {
-        self.supervisor.run(STOP_WITHIN).await?;
-        Ok(())
+        let ended = self.supervisor.run(STOP_WITHIN).await;
+        drop(self.member);
+        Ok(ended?)
     }
 }
 
@@ -135,6 +164,8 @@ struct Foundation {
     clock: Arc<dyn Clock>,
     /// Requested once no call is in progress any more.
     drained: Shutdown,
+    /// Requested once the store has closed.
+    closed: Shutdown,
 }
 
 impl Foundation {
@@ -144,20 +175,52 @@ impl Foundation {
         self,
         supervisor: &mut Supervisor,
         config: &Config,
+        arrival: Option<Arrival>,
+        running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
         let Self {
             store,
             clock,
             drained,
+            closed,
         } = self;
+        let cluster_id = store.status().context("the store has stopped")?.cluster_id;
+        let mut policy = Policy::from_config(config);
+        if arrival.is_some() {
+            policy = policy.with_peers(peers::trust_domain(&cluster_id));
+        }
+        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy);
+        let identity = match arrival {
+            None => None,
+            Some(arrival) => {
+                let opened = arrival.open_door(cluster_id, &store, &ca, closed).await?;
+                let (listening, member) = opened;
+                supervisor.start("peers", |_stops_after_the_store| listening);
+                let Member {
+                    identity,
+                    invitations,
+                    runtime,
+                } = member;
+                *running = Some(Running {
+                    invitations,
+                    _runtime: runtime,
+                });
+                Some(identity)
+            }
+        };
+        wait_until_ready(&store, config).await?;
         pin_trust_domain(&store, &*clock, config).await?;
 
-        let policy = Policy::from_config(config);
-        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy);
         supervisor.start("ca", |shutdown| authorities.run(shutdown));
         tokio::time::timeout(AUTHORITIES_WITHIN, ca.ready())
             .await
             .context("no authority became able to sign; the log tells why")?;
+        if let Some(identity) = identity {
+            tokio::time::timeout(AUTHORITIES_WITHIN, ca.peers_ready())
+                .await
+                .context("no authority of members became able to sign; the log tells why")?;
+            supervisor.start("peer_identity", |shutdown| identity.run(shutdown));
+        }
         let (material, server_svid) =
             ServerSvidTask::start(ca.clone(), store.clone(), Arc::clone(&clock))
                 .await
@@ -270,12 +333,29 @@ fn announce(config: &Config) {
     tracing::info!(?config, "effective config");
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<(Store, Driver)> {
-    daemon::process::make_data_dir(&config.data_dir)?;
+async fn open_store(config: &Config, arrival: Option<&Arrival>) -> anyhow::Result<(Store, Driver)> {
     let seal = FileSeal::at(&config.seal_key_path);
-    // A folder of its own: operators keep other programs' files in the data directory too.
-    let options = Options::new(config.data_dir.join(STORE_FOLDER), Box::new(seal));
-    Ok(Store::start(options, STORE_STARTS).await?)
+    let mut options = Options::new(peers::store_folder(&config.data_dir), Box::new(seal));
+    options.program_version = env!("CARGO_PKG_VERSION").to_owned();
+    if let Some(arrival) = arrival {
+        options = arrival.complete(options);
+    }
+    Ok(Store::open(options).await?)
+}
+
+/// Waits until the store serves. A member waits for a quorum as long as it takes, since the others
+/// may be starting too; whoever is alone need not wait for anybody.
+async fn wait_until_ready(store: &Store, config: &Config) -> anyhow::Result<()> {
+    loop {
+        match store.ready(STORE_STARTS).await {
+            Err(OpenError::NoLeader) if config.cluster.is_some() => {
+                tracing::warn!(
+                    "no leader yet: a majority of the members must run and reach each other"
+                );
+            }
+            ready => return Ok(ready?),
+        }
+    }
 }
 
 /// Drives the store until the endpoints have stopped, then closes it.
@@ -284,7 +364,9 @@ async fn drive(
     driver: Driver,
     shutdown: Shutdown,
     drained: Shutdown,
+    closed: Shutdown,
 ) -> anyhow::Result<()> {
+    let _closed = RequestedOnDrop(closed);
     let mut running = std::pin::pin!(driver.run());
     tokio::select! {
         ended = running.as_mut() => return Ok(ended?),
@@ -296,6 +378,15 @@ async fn drive(
         .ok();
     store.close().await?;
     Ok(running.await?)
+}
+
+/// Gives the order however its holder ends.
+struct RequestedOnDrop(Shutdown);
+
+impl Drop for RequestedOnDrop {
+    fn drop(&mut self) {
+        self.0.request();
+    }
 }
 
 async fn serve(
@@ -394,16 +485,13 @@ async fn start_health(
     Ok(())
 }
 
-/// Where the store is, below the data directory.
-const STORE_FOLDER: &str = "store";
-
 const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 
 /// How long the making of authorities may take: RSA keys of 4,096 bits on a busy machine.
 const AUTHORITIES_WITHIN: Duration = Duration::from_secs(120);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the store may take until it serves.
+/// How long the store may take until it serves; a member of a cluster complains and goes on.
 const STORE_STARTS: Duration = Duration::from_secs(120);
 
 /// How long the store waits for the endpoints when the server stops.

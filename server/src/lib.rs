@@ -15,6 +15,7 @@ pub mod config;
 pub mod dev;
 pub mod endpoints;
 pub mod entries;
+pub mod peers;
 pub mod prune;
 pub mod svids;
 pub mod sync;

@@ -44,15 +44,12 @@ impl Connector {
 
     async fn handshake(&self, peer: &PeerAddress) -> io::Result<TlsStream<TcpStream>> {
         if self.material.load().svid().is_none() {
-            return Err(io::Error::other(
-                "this member has no peer certificate yet",
-            ));
+            return Err(io::Error::other("this member has no peer certificate yet"));
         }
         let expected = name::member(&peer.cluster_id, peer.member_id);
         let material = self.material.clone();
-        let config =
-            identity::tls::peer_client_config(material, expected, Arc::clone(&self.clock))
-                .map_err(io::Error::other)?;
+        let config = identity::tls::peer_client_config(material, expected, Arc::clone(&self.clock))
+            .map_err(io::Error::other)?;
         open(&peer.address, Arc::new(config)).await
     }
 
@@ -195,10 +192,7 @@ pub(super) async fn open(
     .await
 }
 
-async fn within<T>(
-    deadline: Duration,
-    step: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match tokio::time::timeout(deadline, step).await {
         Ok(done) => done,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),

@@ -95,7 +95,10 @@ impl<'a> Place<'a> {
         match &self.cluster.first_start {
             FirstStart::Continue => {}
             FirstStart::Bootstrap => {
-                tracing::info!(cluster_id = own, "bootstrap is ignored: there are data already");
+                tracing::info!(
+                    cluster_id = own,
+                    "bootstrap is ignored: there are data already"
+                );
             }
             FirstStart::Join(_) | FirstStart::JoinFile(_) => {
                 // Used up long ago or not there any more, and then it says nothing.
@@ -120,7 +123,10 @@ impl<'a> Place<'a> {
             }),
             Err(error) => {
                 let cause = daemon::supervisor::chain(&error);
-                tracing::warn!(cause, "peer identity cannot be used; a new one will be made");
+                tracing::warn!(
+                    cause,
+                    "peer identity cannot be used; a new one will be made"
+                );
                 None
             }
         };
@@ -237,8 +243,8 @@ impl<'a> Place<'a> {
             FirstStart::Join(text) => Ok(text.expose().parse()?),
             FirstStart::JoinFile(path) => {
                 let length = std::fs::metadata(path).map(|metadata| metadata.len());
-                let length = length
-                    .with_context(|| format!("cannot read join_file {}", path.display()))?;
+                let length =
+                    length.with_context(|| format!("cannot read join_file {}", path.display()))?;
                 ensure!(
                     length <= MAX_INVITE_FILE_LEN_BYTES,
                     "join_file {} is too long for an invite",

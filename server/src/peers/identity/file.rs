@@ -115,7 +115,8 @@ impl IdentityFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io("read", error)),
         };
-        let sealed = wire::SealedFile::decode(&bytes[..]).map_err(|_| IdentityFileError::Damaged)?;
+        let sealed =
+            wire::SealedFile::decode(&bytes[..]).map_err(|_| IdentityFileError::Damaged)?;
         let nonce = sealed.nonce.try_into();
         let ciphertext = Ciphertext {
             nonce: nonce.map_err(|_bytes| IdentityFileError::Damaged)?,
@@ -255,7 +256,9 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         let key = identity.svid.key().pkcs8().expose();
         // The private scalar stands early in the document.
-        let shown = bytes.windows(16).any(|window| key.windows(16).any(|k| k == window));
+        let shown = bytes
+            .windows(16)
+            .any(|window| key.windows(16).any(|k| k == window));
         assert!(!shown);
     }
 

@@ -22,8 +22,8 @@ use rustls_pki_types::CertificateDer;
 use crate::ca::{Ca, SignError};
 use crate::peers::name;
 
-pub(crate) use self::file::{IdentityFile, PeerIdentity};
 pub use self::file::IdentityFileError;
+pub(crate) use self::file::{IdentityFile, PeerIdentity};
 
 /// Keeps the peer identity of this member current. Runs for as long as the server does.
 #[derive(Debug)]

@@ -170,9 +170,7 @@ impl Admission {
         self.store
             .propose(member, proposal)
             .await
-            .map_err(|error: ProposeError| {
-                Refusal::Unavailable(daemon::supervisor::chain(&error))
-            })
+            .map_err(|error: ProposeError| Refusal::Unavailable(daemon::supervisor::chain(&error)))
     }
 
     fn authorities(&self) -> Vec<CertificateDer<'static>> {

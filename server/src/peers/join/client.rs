@@ -266,7 +266,9 @@ impl JoinError {
     /// Whether trying again, here or elsewhere, can only end the same way.
     fn is_final(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::WrongCluster { .. } | Self::Unreachable { .. } => false,
+            Self::Unavailable { .. } | Self::WrongCluster { .. } | Self::Unreachable { .. } => {
+                false
+            }
             Self::Refused { .. }
             | Self::NoAddress
             | Self::Malformed

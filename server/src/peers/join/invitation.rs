@@ -63,7 +63,11 @@ impl Invitations {
             expires_at,
         };
         let proposal = Proposal::new(now);
-        if !self.store.propose(CreateInvite { invite }, proposal).await? {
+        if !self
+            .store
+            .propose(CreateInvite { invite }, proposal)
+            .await?
+        {
             return Err(InvitationError::Overtaken);
         }
         let invite = Invite {
@@ -123,7 +127,9 @@ pub enum InvitationError {
     #[error("{MAX_INVITES} invites are waiting to be used; use one, or wait until one is over")]
     TooMany,
     /// The cluster has no peer authority yet.
-    #[error("the cluster has no peer authority yet; try again in a moment, and see the log of the leader if it stays so")]
+    #[error(
+        "the cluster has no peer authority yet; try again in a moment, and see the log of the leader if it stays so"
+    )]
     NoAuthority,
     /// The certificate of the peer authority cannot be read.
     #[error("the certificate of the peer authority cannot be read")]

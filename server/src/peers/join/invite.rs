@@ -118,13 +118,17 @@ fn check(message: &[u8]) -> [u8; CHECK_LEN_BYTES] {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InviteError {
     /// It does not begin as an invite does.
-    #[error("this is no invite: it does not begin with {PREFIX:?}; take all of what `cluster invite` printed")]
+    #[error(
+        "this is no invite: it does not begin with {PREFIX:?}; take all of what `cluster invite` printed"
+    )]
     Prefix,
     /// It is longer than any invite.
     #[error("this is no invite: it is too long")]
     TooLong,
     /// Something is missing or changed.
-    #[error("the invite is damaged or cut short; copy all of it, or make a new one with `cluster invite`")]
+    #[error(
+        "the invite is damaged or cut short; copy all of it, or make a new one with `cluster invite`"
+    )]
     Damaged,
 }
 

@@ -13,7 +13,7 @@ mod service;
 pub(crate) use self::admission::Admission;
 pub use self::client::JoinError;
 pub(crate) use self::client::{Applicant, join};
-pub use self::invitation::{Invitations, IssuedInvite, InvitationError};
+pub use self::invitation::{InvitationError, Invitations, IssuedInvite};
 pub use self::invite::{Invite, InviteError};
 pub(crate) use self::proof::Exporter;
 pub(crate) use self::service::{JoinService, MAX_JOIN_LEN_BYTES};
