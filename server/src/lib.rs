@@ -16,6 +16,7 @@ pub mod dev;
 pub mod endpoints;
 pub mod entries;
 pub mod peers;
+mod leadership;
 pub mod prune;
 pub mod svids;
 pub mod sync;

@@ -84,6 +84,7 @@ pub(crate) fn policy() -> Policy {
         x509_svid_ttl: HOUR,
         jwt_svid_ttl: HOUR / 12,
         agent_ttl: HOUR,
+        signing_max_staleness: None,
         peer_trust_domain: None,
     }
 }

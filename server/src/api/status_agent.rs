@@ -1,13 +1,11 @@
 //! Owns the wire statuses of attestation and of agents; a part of [`status`](super::status).
 
-use std::error::Error;
-
 use proto::convert::ConvertError;
 use proto::spire::api::types::permission_denied_details::Reason;
 use tonic::{Code, Status};
 
 use super::status::{failed, log_cause, permission_denied_because, read_failure, store_failure};
-use super::status_svid::{csr_problem, invalid};
+use super::status_svid::{csr_problem, invalid, not_signed};
 use crate::agents::JoinTokenError;
 use crate::attest::{AttestError, RenewError};
 
@@ -37,7 +35,7 @@ pub(super) fn not_attested(error: &AttestError) -> Status {
         AttestError::TokenExpired => Status::invalid_argument(error.to_string()),
         AttestError::Banned => failed(Code::PermissionDenied, WHAT, error),
         AttestError::Csr(cause) => invalid("failed to parse CSR", csr_problem(cause)),
-        AttestError::Sign(cause) => not_signed(cause),
+        AttestError::Sign(cause) => not_signed(NOT_SIGNED, cause),
         AttestError::Unconfirmed(cause) => read_failure(WHAT, cause),
         AttestError::Store(cause) => store_failure(WHAT, cause),
     }
@@ -52,7 +50,7 @@ pub(super) fn not_renewed(error: &RenewError) -> Status {
             Reason::AgentBanned,
         ),
         RenewError::Csr(cause) => invalid("failed to parse CSR", csr_problem(cause)),
-        RenewError::Sign(cause) => not_signed(cause),
+        RenewError::Sign(cause) => not_signed(NOT_SIGNED, cause),
         RenewError::Store(cause) => store_failure("failed to update agent", cause),
     }
 }
@@ -87,8 +85,4 @@ pub(super) fn no_join_token(error: &JoinTokenError) -> Status {
     }
 }
 
-fn not_signed(cause: &(dyn Error + 'static)) -> Status {
-    const WHAT: &str = "failed to sign X509 SVID";
-    log_cause(WHAT, cause);
-    Status::internal(WHAT)
-}
+const NOT_SIGNED: &str = "failed to sign X509 SVID";

@@ -53,10 +53,7 @@ pub(super) fn no_jwt_svid(error: &IssueError) -> Status {
         IssueError::Sign(SignError::EmptyAudience) => {
             failed(Code::Internal, WHAT, SignError::EmptyAudience)
         }
-        IssueError::Sign(cause) => {
-            log_cause(WHAT, cause);
-            Status::internal(WHAT)
-        }
+        IssueError::Sign(cause) => not_signed(WHAT, cause),
         other => x509_status(other, "invalid CSR signature"),
     }
 }
@@ -82,10 +79,28 @@ fn x509_status(error: &IssueError, unverified: &str) -> Status {
         IssueError::NotAWorkload(cause) => invalid(URI_NAME, cause),
         IssueError::DnsName(cause) => invalid("CSR DNS name is invalid", cause),
         IssueError::Subject(cause) => invalid("malformed CSR", cause),
-        IssueError::Sign(cause) => internal("failed to sign X509-SVID", cause),
+        IssueError::Sign(cause) => not_signed("failed to sign X509-SVID", cause),
         IssueError::Interrupted(cause) => internal("failed to sign X509-SVID", cause),
         IssueError::Unconfirmed(cause) => read_failure("failed to look up entries", cause),
         IssueError::NoBundle => internal("failed to fetch bundle", error),
+    }
+}
+
+/// The answer to something that was not signed.
+pub(super) fn not_signed(what: &str, cause: &SignError) -> Status {
+    match cause {
+        SignError::Stale(stale) => {
+            log_cause(what, cause);
+            failed(Code::Unavailable, what, stale)
+        }
+        SignError::NoAuthority(_)
+        | SignError::OutsideValidity { .. }
+        | SignError::PublicKey(_)
+        | SignError::Signature(_)
+        | SignError::EmptyAudience
+        | SignError::Jwt(_)
+        | SignError::Random
+        | SignError::Refused(_) => internal(what, cause),
     }
 }
 

@@ -8,6 +8,7 @@ mod activation;
 mod authority;
 mod certificate;
 mod der;
+mod fence;
 mod lifecycle;
 mod name;
 mod policy;
@@ -32,10 +33,12 @@ use rustls_pki_types::CertificateDer;
 
 use crate::ca::{
     activation::Activation,
+    fence::Fence,
     policy::PEER_CERTIFICATE_TTL,
     signer::{JwtRequest, LeafRequest, Signer},
 };
 pub use crate::ca::{
+    fence::Stale,
     name::{DistinguishedName, NameError},
     policy::Policy,
     reconcile::AuthorityTask,
@@ -53,6 +56,7 @@ struct Inner {
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     activation: Activation,
+    fence: Fence,
 }
 
 /// Whose X.509-SVID is asked for, which decides its subject and default lifetime.
@@ -110,8 +114,13 @@ impl Ca {
     /// Signs an X.509-SVID. Takes tens of microseconds with an EC authority, milliseconds with RSA.
     ///
     /// # Errors
-    /// No authority is active and valid, or the public key is unusable. Nothing was issued.
+    /// No authority is active and valid, this member is cut off, or the public key is unusable.
+    /// Nothing was issued.
     pub fn sign_x509_svid(&self, params: &X509SvidParams<'_>) -> Result<IssuedX509, SignError> {
+        // Its own SVID admits nobody, and without it the server could not say why it signs nothing.
+        if params.subject != SvidSubject::Server {
+            self.0.fence.check()?;
+        }
         let policy = &self.0.policy;
         let default_ttl = match &params.subject {
             SvidSubject::Agent => policy.agent_ttl,
@@ -141,8 +150,10 @@ impl Ca {
     /// Signs a JWT-SVID.
     ///
     /// # Errors
-    /// No key is active and valid, or the audience is not acceptable. Nothing was issued.
+    /// No key is active and valid, this member is cut off, or the audience is not acceptable.
+    /// Nothing was issued.
     pub fn sign_jwt_svid(&self, params: JwtSvidParams<'_>) -> Result<JwtSvid, SignError> {
+        self.0.fence.check()?;
         let policy = &self.0.policy;
         let mut audience = params.audience;
         audience.retain(|member| !member.is_empty());
@@ -169,6 +180,7 @@ impl Ca {
         public_key_der: &[u8],
         ttl: Option<Duration>,
     ) -> Result<Vec<CertificateDer<'static>>, SignError> {
+        self.0.fence.check()?;
         let policy = &self.0.policy;
         let ttl = ttl.unwrap_or(policy.ca_ttl);
         self.0.signer.sign_downstream_authority(
@@ -235,6 +247,14 @@ impl Ca {
             .x509
             .as_ref()
             .map(|issuer| issuer.certificate().clone())
+    }
+
+    /// Whether this member may sign for its cluster now, whatever it signs with.
+    ///
+    /// # Errors
+    /// It was cut off for too long.
+    pub fn may_sign(&self) -> Result<(), Stale> {
+        self.0.fence.check()
     }
 
     /// Whether every kind of SVID can be signed now.

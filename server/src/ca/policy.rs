@@ -31,6 +31,9 @@ pub struct Policy {
     pub jwt_svid_ttl: Duration,
     /// Lifetime of agents' X.509-SVIDs.
     pub agent_ttl: Duration,
+    /// How long this member may sign after it heard from a quorum of its cluster; `None` for a
+    /// cluster of one.
+    pub signing_max_staleness: Option<Duration>,
     /// The trust domain of the cluster's members; `None` if there is no cluster, and so no
     /// authority for members.
     pub peer_trust_domain: Option<TrustDomain>,
@@ -56,6 +59,10 @@ impl Policy {
             x509_svid_ttl: config.default_x509_svid_ttl,
             jwt_svid_ttl: config.default_jwt_svid_ttl,
             agent_ttl: config.agent_ttl,
+            signing_max_staleness: config
+                .cluster
+                .as_ref()
+                .map(|cluster| cluster.signing_max_staleness),
             peer_trust_domain: None,
         }
     }

@@ -16,7 +16,7 @@ use identity::{
 use raft_store::{
     ActivateAuthority, AuthorityKind, AuthorityOutcome, AuthorityRecord, AuthorityState,
     ChangeKind, Changes, Operation, PrepareAuthority, Proposal, ProposeError, PublishAuthority,
-    RecordName, RemoveAuthority, SealError, State, Store,
+    ReadError, RecordName, RemoveAuthority, SealError, State, Store,
 };
 use tracing::{info, warn};
 
@@ -25,10 +25,12 @@ use crate::ca::{
     activation::Activation,
     authority::{MakeError, NewAuthority, Root},
     certificate::Validity,
+    fence::Fence,
     lifecycle::{self, Step},
     policy::Policy,
     signer::{Issuers, JwtIssuer, SignError, Signer, X509Issuer},
 };
+use crate::leadership::{self, Leadership};
 
 /// Keeps authorities in the state that time demands. Runs for as long as the server does.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl Ca {
             policy: Arc::clone(&policy),
             clock: Arc::clone(&clock),
             activation: activation.clone(),
+            fence: Fence::new(store.clone(), policy.signing_max_staleness),
         }));
         let task = AuthorityTask {
             store,
@@ -78,6 +81,7 @@ impl AuthorityTask {
     /// None: failures are logged, and what failed is tried again.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
         let mut changes = self.store.changes_after(self.store.read(State::revision));
+        let mut leadership = Leadership::of(&self.store);
         loop {
             if let Err(error) = self.settle().await {
                 warn!(
@@ -88,6 +92,8 @@ impl AuthorityTask {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 () = authority_changed(&self.store, &mut changes) => {}
+                // What the last leader left is taken up at once.
+                () = leadership.gained() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -100,7 +106,7 @@ impl AuthorityTask {
     pub(crate) async fn settle(&self) -> Result<(), StepError> {
         let loaded = self.load_issuers();
         self.tend_data_keys().await;
-        if !self.store.status().is_some_and(|status| status.is_leader) {
+        if !leadership::leads(&self.store) {
             return loaded;
         }
         for kind in AuthorityKind::ALL {
@@ -136,6 +142,12 @@ impl AuthorityTask {
         if !self.is_wanted(kind) {
             return Ok(false);
         }
+        if self.next_step(kind).is_none() {
+            return Ok(false);
+        }
+        // A new leader may not have applied yet what the last one did.
+        let confirmed = self.store.linearizable(CONFIRM_WITHIN).await;
+        confirmed.map_err(StepError::Unconfirmed)?;
         let Some(step) = self.next_step(kind) else {
             return Ok(false);
         };
@@ -313,6 +325,9 @@ pub(crate) enum StepError {
     /// The store did not take the step, or did not say whether it did.
     #[error("store did not take the step")]
     Store(#[source] ProposeError),
+    /// It is not certain that this member has seen every step.
+    #[error("state could not be confirmed")]
+    Unconfirmed(#[source] ReadError),
     /// The records changed in the meantime: somebody else did a step.
     #[error("authorities changed in the meantime")]
     Overtaken,
@@ -340,6 +355,9 @@ pub(crate) enum StepError {
 const TICK: Duration = Duration::from_secs(10);
 
 const MAX_STEPS: usize = 16;
+
+/// How long a member may take to learn that it still leads and what was done before.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 fn active(state: &State, kind: AuthorityKind) -> Option<Arc<AuthorityRecord>> {
     state

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::leadership::{self, Leadership};
 
 /// What is removed when.
 #[derive(Clone, Debug)]
@@ -110,14 +111,20 @@ impl Pruning {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
         let start = Instant::now();
         let mut due = Kind::ALL.map(|kind| (start + kind.wait(), kind));
+        let mut leadership = Leadership::of(&self.store);
         loop {
             due.sort_by_key(|(at, _)| *at);
             let (at, kind) = due[0];
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 () = tokio::time::sleep_until(at) => {}
+                () = leadership.gained() => {
+                    // Nobody knows when the last leader did it.
+                    due = Kind::ALL.map(|kind| (Instant::now() + TAKE_OVER_AFTER, kind));
+                    continue;
+                }
             }
-            if self.store.status().is_some_and(|status| status.is_leader)
+            if leadership::leads(&self.store)
                 && let Err(error) = self.prune(kind).await
             {
                 warn!(error = &error as &dyn Error, ?kind, "nothing was pruned");
@@ -216,6 +223,9 @@ impl Pruning {
             .await
     }
 }
+
+/// How long a new leader waits: one that does not stay need not begin.
+const TAKE_OVER_AFTER: Duration = Duration::from_secs(10);
 
 /// So many records go with one command, which holds up others while it is applied.
 const BATCH: u32 = 500;

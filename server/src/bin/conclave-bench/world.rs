@@ -70,6 +70,7 @@ fn policy() -> anyhow::Result<Policy> {
         x509_svid_ttl: HOUR,
         jwt_svid_ttl: HOUR / 12,
         agent_ttl: HOUR,
+        signing_max_staleness: None,
         peer_trust_domain: None,
     })
 }

@@ -26,6 +26,7 @@ pub(super) use x509::{AuthorityRequest, IssuedAuthority, LeafRequest, X509Issuer
 
 use crate::ca::{
     certificate::Validity,
+    fence::Stale,
     validation::{self, ValidationError},
 };
 
@@ -168,6 +169,9 @@ pub enum SignError {
         /// Last second.
         not_after: UnixTime,
     },
+    /// This member was cut off from its cluster for too long.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// The public key to certify cannot be read.
     #[error("public key cannot be read")]
     PublicKey(#[source] X509Error),
