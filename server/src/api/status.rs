@@ -84,17 +84,19 @@ pub fn rate_limited(what: &str, error: &RateError) -> Status {
 pub fn store_failure(what: &str, error: &ProposeError) -> Status {
     log_cause(what, error);
     match error {
-        ProposeError::NoLeader => failed(Code::Unavailable, what, "no leader"),
-        // The write may still happen: a client must not take this for a refusal.
-        ProposeError::Undecided => failed(Code::DeadlineExceeded, what, "outcome unknown"),
-        ProposeError::Busy | ProposeError::TooLarge { .. } => {
-            failed(Code::ResourceExhausted, what, error)
-        }
+        ProposeError::NoLeader => failed(Code::Unavailable, what, NO_LEADER),
+        ProposeError::Undecided => failed(Code::Unavailable, what, OUTCOME_UNKNOWN),
+        ProposeError::Busy | ProposeError::RequestReused => failed(Code::Unavailable, what, error),
+        ProposeError::TooLarge { .. } => failed(Code::ResourceExhausted, what, error),
         ProposeError::NotYet { .. } => failed(Code::FailedPrecondition, what, error),
-        ProposeError::RequestReused => failed(Code::Internal, what, error),
         ProposeError::Stopped(_) => failed(Code::Unavailable, what, "store stopped"),
     }
 }
+
+const NO_LEADER: &str = "nothing was changed, no leader: too few servers reach each other";
+
+/// The write may still happen: nobody must take this for a refusal.
+const OUTCOME_UNKNOWN: &str = "outcome unknown, it may have been done: look before trying again";
 
 /// The answer to authorities that were not appended to the own bundle.
 pub fn append_failure(what: &str, error: &AppendError) -> Status {
@@ -107,13 +109,14 @@ pub fn append_failure(what: &str, error: &AppendError) -> Status {
 /// The answer to a read that could not be confirmed in time.
 pub fn read_failure(what: &str, error: &ReadError) -> Status {
     log_cause(what, error);
-    failed(Code::Unavailable, what, "no confirmed answer in time")
+    failed(Code::Unavailable, what, UNCONFIRMED)
 }
 
 /// The answer to an agent that is told nothing.
 pub fn not_watched(error: &WatchError) -> Status {
     match error {
         WatchError::Refused(refusal) => watch_ended(Ended::Refused(*refusal)),
+        WatchError::CutOff => watch_ended(Ended::CutOff),
         WatchError::Behind(cause) => read_failure(&error.to_string(), cause),
     }
 }
@@ -129,9 +132,12 @@ pub fn watch_ended(ended: Ended) -> Status {
             let text = format!("authorization denied for method {WATCH}");
             permission_denied_because(text, reason(refusal))
         }
+        Ended::CutOff => Status::unavailable(CUT_OFF),
         Ended::Superseded => Status::unavailable("agent has opened newer streams"),
     }
 }
+
+const CUT_OFF: &str = "this server is cut off from its cluster, call another one";
 
 /// The end of a stream whose connection ends: another connection, or another server, goes on.
 pub fn connection_ends() -> Status {
@@ -139,6 +145,8 @@ pub fn connection_ends() -> Status {
 }
 
 const WATCH: &str = "/conclave.sync.v1.Sync/Watch";
+
+const UNCONFIRMED: &str = "no confirmed answer in time: too few servers reach each other";
 
 /// Logs what a client is not told.
 pub(super) fn log_cause(what: &str, error: &(dyn std::error::Error + 'static)) {
@@ -330,8 +338,13 @@ mod tests {
     }
 
     #[test]
-    fn outcome_that_could_not_be_learnt_is_no_refusal() {
-        let status = store_failure("failed to create entry", &ProposeError::Undecided);
-        assert_eq!(status.code(), Code::DeadlineExceeded);
+    fn what_may_have_been_done_is_told_apart_from_what_was_not() {
+        let status = |error| store_failure("failed to create entry", &error);
+        let undecided = status(ProposeError::Undecided);
+        assert_eq!(undecided.code(), Code::Unavailable);
+        assert!(undecided.message().contains("may have been done"));
+        let refused = status(ProposeError::NoLeader);
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("nothing was changed"));
     }
 }

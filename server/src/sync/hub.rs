@@ -151,7 +151,14 @@ impl Hub {
         store.read(|state| self.whole(state, id))
     }
 
-    /// Ends a stream that nobody reads any more.
+    /// Ends all streams.
+    pub(super) fn end_all(&self, ended: Ended) {
+        for stream in self.streams.values() {
+            stream.end(ended, self.revision());
+        }
+    }
+
+    /// Forgets a stream that nobody reads any more.
     pub(super) fn detach(&mut self, id: StreamId) {
         let Some(stream) = self.streams.remove(&id) else {
             return;
@@ -181,12 +188,7 @@ impl Hub {
             // Most likely, the reader of the oldest is gone.
             let oldest = siblings.remove(0);
             if let Some(stream) = self.streams.get(&oldest) {
-                let ended = Some(Ended::Superseded);
-                let update = Update {
-                    ended,
-                    ..Update::default()
-                };
-                stream.outbox.put(update, self.changes.seen());
+                stream.end(Ended::Superseded, self.changes.seen());
             }
         }
         let roots = entries::roots(state, &agent);
@@ -298,6 +300,16 @@ impl Hub {
                 }
             }
         }
+    }
+}
+
+impl Stream {
+    fn end(&self, ended: Ended, revision: Revision) {
+        let update = Update {
+            ended: Some(ended),
+            ..Update::default()
+        };
+        self.outbox.put(update, revision);
     }
 }
 

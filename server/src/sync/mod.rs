@@ -27,6 +27,7 @@ use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use raft_store::{ReadError, Revision, State, Store};
+use tokio::time::MissedTickBehavior;
 
 use self::hub::{Attach, Attached, Hub, Subscriber};
 use self::outbox::{Outbox, Taken};
@@ -79,6 +80,8 @@ pub enum Ended {
     Refused(AgentRefusal),
     /// The agent has opened several newer ones.
     Superseded,
+    /// This member does not hear from its cluster, so it may not know what changed.
+    CutOff,
 }
 
 /// Why no stream began.
@@ -87,6 +90,9 @@ pub enum WatchError {
     /// The agent was banned, deleted, or got another certificate in this moment.
     #[error("agent may not call any more")]
     Refused(AgentRefusal),
+    /// This member does not hear from its cluster.
+    #[error("this server is cut off from its cluster")]
+    CutOff,
     /// This member has not heard of the revision that the agent has.
     #[error("this server is behind the revision that the agent has")]
     Behind(#[from] ReadError),
@@ -112,6 +118,9 @@ impl Sync {
         serial: &str,
         after: Revision,
     ) -> Result<Watch, WatchError> {
+        if is_cut_off(&self.0.store) {
+            return Err(WatchError::CutOff);
+        }
         let mut after = after;
         if self.0.store.read(State::revision) < after {
             let newest = self.0.store.linearizable(CATCH_UP_WITHIN).await?;
@@ -157,10 +166,17 @@ impl SyncTask {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
         let Shared { store, hub } = &*self.0.0;
         let mut changes = store.changes_after(store.read(State::revision));
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             hub.lock().catch_up(store);
             tokio::select! {
                 () = changes.moved() => {}
+                _ = look.tick() => {
+                    if is_cut_off(store) {
+                        hub.lock().end_all(Ended::CutOff);
+                    }
+                }
                 () = shutdown.requested() => return Ok(()),
             }
         }
@@ -226,6 +242,17 @@ impl StreamId {
         Self(self.0 + 1)
     }
 }
+
+/// Whether it is so long since this member heard from a quorum that agents should ask another one.
+fn is_cut_off(store: &Store) -> bool {
+    let age = store.freshness();
+    age.is_none_or(|age| age >= MAX_STALENESS)
+}
+
+/// How old what agents are told may be. Agents who then find no other member go on with what they
+/// have.
+const MAX_STALENESS: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a member that is behind what an agent has may take to catch up.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);

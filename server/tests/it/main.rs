@@ -17,4 +17,5 @@ mod limits;
 mod refusals;
 mod startup;
 mod sync;
+mod watch;
 mod world;
