@@ -13,7 +13,7 @@ use identity::trust_domain::TrustDomain;
 use proto::convert::agent::{AgentFilter, AgentView};
 use raft_store::{
     AgentRecord, BanAgent, CreateJoinToken, CreateJoinTokenOutcome, DeleteAgent, JoinTokenHash,
-    Operation, Proposal, ProposeError, Sequence, SetAgentVersion, Store,
+    Operation, Proposal, ProposeError, ReadError, Sequence, SetAgentVersion, Store,
 };
 
 /// The attested agents.
@@ -55,6 +55,22 @@ impl Agents {
     /// The agent with this name.
     pub fn agent(&self, spiffe_id: &SpiffeId) -> Option<Arc<AgentRecord>> {
         self.store.read(|state| state.agent(spiffe_id).cloned())
+    }
+
+    /// The agent with this name, or the confirmed absence of one: it may have been admitted by
+    /// another member a moment ago.
+    ///
+    /// # Errors
+    /// The absence could not be confirmed.
+    pub async fn confirmed_agent(
+        &self,
+        spiffe_id: &SpiffeId,
+    ) -> Result<Option<Arc<AgentRecord>>, ReadError> {
+        if let Some(agent) = self.agent(spiffe_id) {
+            return Ok(Some(agent));
+        }
+        self.store.linearizable(CONFIRM_WITHIN).await?;
+        Ok(self.agent(spiffe_id))
     }
 
     /// How many agents `filter` admits.
@@ -213,6 +229,9 @@ pub enum JoinTokenError {
     #[error("join token could not be stored")]
     Store(#[source] ProposeError),
 }
+
+/// How long the absence of an agent may take to confirm.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the API tells of an agent.
 pub fn view(agent: &AgentRecord) -> AgentView<'_> {

@@ -2,7 +2,7 @@
 //!
 //! Must hold: a refusal that depends on replicated state is given only after a linearizable read
 //! confirmed it, because agents act on it for good; a new certificate's first use makes it the
-//! agent's current one before the call goes on.
+//! agent's current one before the call goes on, unless the cluster has no leader just then.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Authorizer {
 enum Verdict {
     Admitted(CallerRole),
     /// The agent presents the certificate that it renewed, for the first time.
-    Renewed,
+    Renewed(Arc<AgentRecord>),
     /// Refused whatever the state says.
     Refused(Option<AgentRefusal>),
     /// Refused by the state as this member sees it now.
@@ -63,11 +63,18 @@ impl Authorizer {
             self.store.linearizable(CONFIRM_WITHIN).await?;
             verdict = self.judge(rule.callers, caller);
         }
-        if matches!(verdict, Verdict::Renewed)
+        if let Verdict::Renewed(record) = &verdict
             && let Some(peer) = caller.identity()
         {
-            self.promote(peer).await?;
-            verdict = self.judge(rule.callers, caller);
+            match self.promote(peer).await {
+                Ok(()) => verdict = self.judge(rule.callers, caller),
+                // Both certificates are the agent's. That it may go on with the new one must not
+                // depend on a leader; a later call makes it the only one.
+                Err(ProposeError::NoLeader | ProposeError::Undecided | ProposeError::Busy) => {
+                    return Ok(CallerRole::Agent(Arc::clone(record)));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         match verdict {
             Verdict::Admitted(role) => Ok(role),
@@ -78,7 +85,7 @@ impl Authorizer {
                 Err(AuthorizeError::Denied { reason })
             }
             // The record was banned or replaced while its new certificate was being recorded.
-            Verdict::Renewed => Err(AuthorizeError::Denied {
+            Verdict::Renewed(_) => Err(AuthorizeError::Denied {
                 reason: Some(AgentRefusal::NotActive),
             }),
         }
@@ -157,12 +164,15 @@ impl Authorizer {
         judge_record(record, &peer.serial)
     }
 
-    async fn promote(&self, peer: &PeerIdentity) -> Result<(), AuthorizeError> {
+    async fn promote(&self, peer: &PeerIdentity) -> Result<(), ProposeError> {
         let operation = PromoteAgentSerial {
             spiffe_id: peer.spiffe_id.clone(),
             serial: peer.serial.as_str().into(),
         };
-        let proposal = Proposal::new(self.clock.now());
+        let proposal = Proposal {
+            deadline: PROMOTE_WITHIN,
+            ..Proposal::new(self.clock.now())
+        };
         match self.store.propose(operation, proposal).await? {
             // Stale: another call promoted it first, or the agent is gone; the state tells which.
             PromoteOutcome::Promoted | PromoteOutcome::Stale => Ok(()),
@@ -176,7 +186,7 @@ fn judge_record(record: Arc<AgentRecord>, serial: &str) -> Verdict {
     } else if *record.serial == *serial {
         Verdict::Admitted(CallerRole::Agent(record))
     } else if *record.new_serial == *serial {
-        Verdict::Renewed
+        Verdict::Renewed(record)
     } else {
         Verdict::RefusedByState(Some(AgentRefusal::NotActive))
     }
@@ -229,6 +239,9 @@ pub enum AuthorizeError {
     #[error("agent SVID could not be activated")]
     NotPromoted(#[from] ProposeError),
 }
+
+/// How long a call waits until an agent's new certificate is its only one.
+const PROMOTE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a call may wait for the store before it is admitted or refused.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);

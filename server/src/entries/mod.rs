@@ -9,6 +9,7 @@ mod filter;
 pub(crate) mod testing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::clock::Clock;
 use identity::entry::{EntryId, RegistrationEntry};
@@ -16,7 +17,7 @@ use identity::spiffe_id::SpiffeId;
 use proto::convert::entry::EntryFilter;
 use raft_store::{
     AgentRecord, CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, Operation,
-    Proposal, ProposeError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
+    Proposal, ProposeError, ReadError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
 };
 
 pub(crate) use authorized::{applies, is_in_domain, roots};
@@ -52,6 +53,23 @@ impl Entries {
     /// The entry with this id.
     pub fn entry(&self, id: &EntryId) -> Option<Arc<RegistrationEntry>> {
         self.store.read(|state| state.entry(id).cloned())
+    }
+
+    /// The entry with this id, or the confirmed absence of one: it may have been made through
+    /// another member a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// The absence could not be confirmed.
+    pub async fn confirmed_entry(
+        &self,
+        id: &EntryId,
+    ) -> Result<Option<Arc<RegistrationEntry>>, ReadError> {
+        if let Some(entry) = self.entry(id) {
+            return Ok(Some(entry));
+        }
+        self.store.linearizable(CONFIRM_WITHIN).await?;
+        Ok(self.entry(id))
     }
 
     /// How many entries `filter` admits.
@@ -146,6 +164,9 @@ impl Entries {
         self.store.propose(operation, proposal).await
     }
 }
+
+/// How long the absence of an entry may take to confirm.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 /// Shows `visit` the entries after `after` that `filter` admits, until it has seen enough. Takes the
 /// narrowest index that the filter allows.

@@ -82,7 +82,9 @@ impl Agent for AgentApi {
     ) -> Result<Response<types::Agent>, Status> {
         let request = request.into_inner();
         let id = self.agent_id(request.id.as_ref())?;
-        let agent = self.agents.agent(&id).ok_or_else(status_agent::not_found)?;
+        let agent = self.agents.confirmed_agent(&id).await;
+        let agent = agent.map_err(|error| status::read_failure("failed to fetch agent", &error))?;
+        let agent = agent.ok_or_else(status_agent::not_found)?;
         Ok(Response::new(
             agents::view(&agent).to_wire(request.output_mask.as_ref()),
         ))

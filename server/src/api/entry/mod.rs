@@ -78,10 +78,12 @@ impl Entry for EntryApi {
         if request.id.is_empty() {
             return Err(Status::invalid_argument("missing ID"));
         }
-        let entry = EntryId::parse(&request.id)
-            .ok()
-            .and_then(|id| self.entries.entry(&id))
-            .ok_or_else(|| Status::not_found("entry not found"))?;
+        let entry = match EntryId::parse(&request.id) {
+            Ok(id) => self.entries.confirmed_entry(&id).await,
+            Err(_) => Ok(None),
+        };
+        let entry = entry.map_err(|error| status::read_failure("failed to fetch entry", &error))?;
+        let entry = entry.ok_or_else(|| Status::not_found("entry not found"))?;
         Ok(Response::new(convert::entry::to_wire(
             &entry,
             request.output_mask.as_ref(),
