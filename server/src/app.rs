@@ -233,8 +233,12 @@ impl Foundation {
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
         supervisor.start("sync", |shutdown| streams.run(shutdown));
 
-        let seal_key_path = config.seal_key_path.clone();
-        let cluster = ClusterControl::new(store.clone(), Arc::clone(&clock), seal_key_path);
+        let cluster = ClusterControl {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            seal_key_path: config.seal_key_path.clone(),
+            server: supervisor.shutdown(),
+        };
         let parts = Parts {
             store,
             ca,

@@ -5,32 +5,81 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::supervisor::Shutdown;
 
 use identity::clock::Clock;
 use raft_store::backup::{BackupError, BackupReader};
-use raft_store::{RotateError, Rotation, Store};
+use raft_store::{
+    ClusterStatus, MembershipError, Proposal, RotateError, Rotation, StoppedError, Store,
+};
 
 /// The cluster in the hands of an operator.
 #[derive(Clone, Debug)]
 pub struct ClusterControl {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    seal_key_path: PathBuf,
+    /// This member's store.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where the key lies that seals the data keys.
+    pub seal_key_path: PathBuf,
+    /// Ends this member's process.
+    pub server: Shutdown,
 }
 
 impl ClusterControl {
-    /// Control through this member.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, seal_key_path: PathBuf) -> Self {
-        Self {
-            store,
-            clock,
-            seal_key_path,
-        }
-    }
-
     /// Where the key lies that backups can be opened with.
     pub fn seal_key_path(&self) -> &Path {
         &self.seal_key_path
+    }
+
+    /// How each member is, as far as it answers in time.
+    ///
+    /// # Errors
+    ///
+    /// This member's store has stopped.
+    pub async fn status(&self) -> Result<ClusterStatus, StoppedError> {
+        self.store.cluster_status(STATUS_WITHIN).await
+    }
+
+    /// Id of this member; `None` once its store has stopped.
+    pub fn own_id(&self) -> Option<u64> {
+        self.store.status().map(|status| status.member_id)
+    }
+
+    /// Takes a member out for good.
+    ///
+    /// # Errors
+    ///
+    /// See [`MembershipError`].
+    pub async fn remove(&self, id: u64) -> Result<(), MembershipError> {
+        let proposal = Proposal::new(self.clock.now());
+        self.store.remove_member(id, proposal).await?;
+        tracing::info!(member = id, "removed a member");
+        Ok(())
+    }
+
+    /// Takes this member out for good, tells its id, and has its process end.
+    ///
+    /// # Errors
+    ///
+    /// See [`MembershipError`]; the process goes on then.
+    pub async fn leave(&self) -> Result<u64, MembershipError> {
+        let id = self.own_id().ok_or(MembershipError::NotFound { id: 0 })?;
+        self.remove(id).await?;
+        tracing::info!(member = id, "left the cluster, stopping");
+        self.server.request();
+        Ok(id)
+    }
+
+    /// Hands the lead over and tells who has it then.
+    ///
+    /// # Errors
+    ///
+    /// See [`MembershipError`].
+    pub async fn transfer(&self, to: Option<u64>) -> Result<u64, MembershipError> {
+        self.store.transfer_leadership(to, TRANSFER_WITHIN).await
     }
 
     /// Seals every secret with a new data key.
@@ -56,3 +105,6 @@ impl ClusterControl {
 pub fn cluster_id_text(id: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*id))
 }
+
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
+const TRANSFER_WITHIN: Duration = Duration::from_secs(5);

@@ -1,16 +1,19 @@
 //! Owns the cluster service of the Unix socket.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_server::Cluster;
+use proto::conclave::cluster::v1::member_status::{Disk, Role};
 use raft_store::backup::BackupReader;
+use raft_store::{ClusterStatus, DiskState, MemberStatus};
 use tonic::{Request, Response, Status};
 
 use crate::api::status::not_implemented;
 use crate::api::status_cluster as status;
-use crate::cluster::ClusterControl;
+use crate::cluster::{ClusterControl, cluster_id_text};
 
 /// The cluster service.
 #[derive(Clone, Debug)]
@@ -31,7 +34,10 @@ impl Cluster for ClusterApi {
         &self,
         _request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
-        Err(not_implemented("Status"))
+        let told = self.control.status().await;
+        let told = told.map_err(|error| status::no_status(&error))?;
+        let answered_by = self.control.own_id().unwrap_or(0);
+        Ok(Response::new(status_to_wire(&told, answered_by)))
     }
 
     async fn create_invite(
@@ -43,23 +49,31 @@ impl Cluster for ClusterApi {
 
     async fn remove_member(
         &self,
-        _request: Request<wire::RemoveMemberRequest>,
+        request: Request<wire::RemoveMemberRequest>,
     ) -> Result<Response<wire::RemoveMemberResponse>, Status> {
-        Err(not_implemented("RemoveMember"))
+        let id = request.into_inner().id;
+        let removed = self.control.remove(id).await;
+        removed.map_err(|error| status::not_removed(&error))?;
+        Ok(Response::new(wire::RemoveMemberResponse {}))
     }
 
     async fn leave(
         &self,
         _request: Request<wire::LeaveRequest>,
     ) -> Result<Response<wire::LeaveResponse>, Status> {
-        Err(not_implemented("Leave"))
+        let left = self.control.leave().await;
+        let id = left.map_err(|error| status::not_left(&error))?;
+        Ok(Response::new(wire::LeaveResponse { id }))
     }
 
     async fn transfer(
         &self,
-        _request: Request<wire::TransferRequest>,
+        request: Request<wire::TransferRequest>,
     ) -> Result<Response<wire::TransferResponse>, Status> {
-        Err(not_implemented("Transfer"))
+        let to = Some(request.into_inner().to).filter(|to| *to != 0);
+        let transferred = self.control.transfer(to).await;
+        let leader = transferred.map_err(|error| status::not_transferred(&error))?;
+        Ok(Response::new(wire::TransferResponse { leader }))
     }
 
     async fn rotate_seal(
@@ -105,4 +119,66 @@ fn backup_parts(
         Some((chunk.map_err(|error| status::no_backup(&error)), reader))
     });
     futures_util::stream::once(async { first }).chain(rest)
+}
+
+fn status_to_wire(status: &ClusterStatus, answered_by: u64) -> wire::StatusResponse {
+    let votes = |member: &&MemberStatus| {
+        matches!(
+            member.role,
+            raft_store::Role::Leader | raft_store::Role::Voter
+        )
+    };
+    let voters = status.members.iter().filter(votes).count();
+    wire::StatusResponse {
+        cluster_id: cluster_id_text(&status.cluster_id),
+        cluster_version: status.cluster_version,
+        answered_by,
+        leader: status.leader.unwrap_or(0),
+        term: status.term,
+        members: status.members.iter().map(member_to_wire).collect(),
+        quorum: u32::try_from(voters / 2 + 1).unwrap_or(u32::MAX),
+    }
+}
+
+fn member_to_wire(member: &MemberStatus) -> wire::MemberStatus {
+    let role = match member.role {
+        raft_store::Role::Leader => Role::Leader,
+        raft_store::Role::Voter => Role::Voter,
+        raft_store::Role::Learner => Role::Learner,
+        raft_store::Role::Admitted => Role::Admitted,
+    };
+    let (disk, stalled) = match member.disk {
+        _ if !member.is_reachable => (Disk::Unseen, Duration::ZERO),
+        DiskState::Healthy => (Disk::Healthy, Duration::ZERO),
+        DiskState::Stalled { waiting } => (Disk::Stalled, waiting),
+        DiskState::Full => (Disk::Full, Duration::ZERO),
+    };
+    wire::MemberStatus {
+        id: member.id,
+        role: role.into(),
+        peer_address: member.peer_address.to_string(),
+        api_address: member.api_address.to_string(),
+        program_version: member.program_version.to_string(),
+        formats_from: *member.formats.start(),
+        formats_to: *member.formats.end(),
+        is_reachable: member.is_reachable,
+        last_contact_ms: member.last_contact.map(milliseconds),
+        applied_index: member.applied_index,
+        log_lag: member.log_lag,
+        revision: member.revision.as_u64(),
+        state_hash: hex(&member.state_hash),
+        freshness_age_ms: member.freshness.map(milliseconds),
+        disk: disk.into(),
+        disk_stalled_ms: milliseconds(stalled),
+        snapshot_index: member.snapshot_index,
+    }
+}
+
+/// Whole milliseconds, at most as many as the wire can say.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,10 +1,46 @@
 //! Owns the wire statuses of the cluster service; a part of [`status`](super::status).
 
-use raft_store::RotateError;
 use raft_store::backup::BackupError;
+use raft_store::{MembershipError, RotateError, StoppedError};
 use tonic::{Code, Status};
 
 use super::status::{failed, log_cause, store_failure};
+
+/// The answer of a member whose store has stopped.
+pub(super) fn no_status(error: &StoppedError) -> Status {
+    failed(Code::Unavailable, "failed to tell the status", error)
+}
+
+/// The answer when a member stays.
+pub(super) fn not_removed(error: &MembershipError) -> Status {
+    membership("failed to remove the member", error)
+}
+
+/// The answer when this member stays.
+pub(super) fn not_left(error: &MembershipError) -> Status {
+    membership("failed to leave", error)
+}
+
+/// The answer when the lead was not handed over.
+pub(super) fn not_transferred(error: &MembershipError) -> Status {
+    membership("failed to hand over the lead", error)
+}
+
+fn membership(what: &str, error: &MembershipError) -> Status {
+    match error {
+        MembershipError::NotFound { .. } => failed(Code::NotFound, what, error),
+        MembershipError::WouldLoseQuorum { .. }
+        | MembershipError::LastMember
+        | MembershipError::NotAble => failed(Code::FailedPrecondition, what, error),
+        MembershipError::NoLeader => failed(
+            Code::Unavailable,
+            what,
+            "no member leads now; cluster status tells who can be reached",
+        ),
+        MembershipError::Propose(cause) => store_failure(what, cause),
+        MembershipError::Stopped(cause) => failed(Code::Unavailable, what, cause),
+    }
+}
 
 /// The answer to a rotation that stopped on its way.
 pub(super) fn not_rotated(error: &RotateError) -> Status {

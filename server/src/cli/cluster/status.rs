@@ -130,10 +130,15 @@ fn row(member: &MemberStatus) -> [String; 11] {
         seen(disk(member)),
         seen(hash),
     ]
-    .map(|cell| match cell.is_empty() {
+    .map(shown)
+}
+
+/// An empty cell would be mistaken for a gap between two others.
+fn shown(cell: String) -> String {
+    match cell.is_empty() {
         true => NOTHING.to_owned(),
         false => cell,
-    })
+    }
 }
 
 const NOTHING: &str = "-";
@@ -214,6 +219,7 @@ fn members_table(members: &[MemberStatus]) -> String {
             member.api_address.clone(),
             member.program_version.clone(),
         ]
+        .map(shown)
     });
     let heading = ["ID", "ROLE", "PEERS AT", "AGENTS AT", "VERSION"];
     table::render(heading, &rows.collect::<Vec<_>>())
