@@ -63,6 +63,23 @@ pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
     app.run().await
 }
 
+/// Makes the first member of a new cluster, which `run` then continues, and returns its cluster's
+/// id.
+///
+/// # Errors
+///
+/// There are data already, or the store could not be made.
+pub async fn init(config: &Config, clock: &dyn Clock) -> anyhow::Result<[u8; 16]> {
+    daemon::process::make_data_dir(&config.data_dir)?;
+    let (store, driver) = peers::found(config).await?;
+    let pinned = pin_trust_domain(&store, clock, config).await;
+    let status = store.status().context("the store has stopped")?;
+    store.close().await?;
+    driver.run().await?;
+    pinned?;
+    Ok(status.cluster_id)
+}
+
 /// A server whose parts all run.
 #[derive(Debug)]
 pub struct App {
@@ -340,7 +357,7 @@ fn announce(config: &Config) {
 async fn open_store(config: &Config, arrival: Option<&Arrival>) -> anyhow::Result<(Store, Driver)> {
     let seal = FileSeal::at(&config.seal_key_path);
     let mut options = Options::new(peers::store_folder(&config.data_dir), Box::new(seal));
-    options.program_version = env!("CARGO_PKG_VERSION").to_owned();
+    options.program_version = peers::PROGRAM_VERSION.to_owned();
     if let Some(arrival) = arrival {
         options = arrival.complete(options);
     }
@@ -376,12 +393,32 @@ async fn drive(
         ended = running.as_mut() => return Ok(ended?),
         () = shutdown.requested() => {}
     }
+    hand_over(&store).await;
     // Calls in progress may still write; without endpoints, nobody does.
     tokio::time::timeout(STORE_WAITS, drained.requested())
         .await
         .ok();
     store.close().await?;
     Ok(running.await?)
+}
+
+/// Lets another member lead before this one goes, so that no write waits for an election.
+async fn hand_over(store: &Store) {
+    let is_leader = store.status().is_some_and(|status| status.is_leader);
+    let members = store.read(|state| state.members().filter(|one| !one.is_removed).count());
+    if !is_leader || members < 2 {
+        return;
+    }
+    match store.transfer_leadership(None, HAND_OVER_WITHIN).await {
+        Ok(leader) => tracing::info!(leader, "handed the lead over"),
+        Err(error) => {
+            let cause = daemon::supervisor::chain(&error);
+            tracing::warn!(
+                cause,
+                "stopping as the leader: the lead could not be handed over"
+            );
+        }
+    }
 }
 
 /// Gives the order however its holder ends.
@@ -497,6 +534,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the store may take until it serves; a member of a cluster complains and goes on.
 const STORE_STARTS: Duration = Duration::from_secs(120);
+
+/// How long another member may take to take the lead when this one stops.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the store waits for the endpoints when the server stops.
 const STORE_WAITS: Duration = Duration::from_secs(7);

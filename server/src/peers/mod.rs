@@ -24,7 +24,7 @@ pub(crate) use self::member::{Arrival, Member};
 pub(crate) use self::name::trust_domain;
 pub use self::runtime::PeerRuntime;
 pub use self::start::join_cluster;
-pub(crate) use self::start::store_folder;
+pub(crate) use self::start::{PROGRAM_VERSION, found, store_folder};
 
 /// A message between members at most, with what the wire adds to it.
 const MAX_MESSAGE_LEN_BYTES: usize = raft_store::MAX_PEER_FRAME_LEN_BYTES + 1024;

@@ -5,10 +5,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use identity::clock::Clock;
-use raft_store::{FORMATS, FileSeal, Identity, Start, Store};
+use raft_store::{Driver, FORMATS, FileSeal, Identity, Options, Start, Store};
 
 use crate::config::{Cluster, Config, FirstStart};
 use crate::peers::identity::{IdentityFile, PeerIdentity};
@@ -38,6 +39,25 @@ pub(crate) async fn begin(
     }
 }
 
+/// Makes the store of the first member of a new cluster and waits until it serves.
+///
+/// # Errors
+/// There are data already, or the store could not be made.
+pub(crate) async fn found(config: &Config) -> anyhow::Result<(Store, Driver)> {
+    let place = Place::of(config, a_member(config)?)?;
+    place.ensure_empty()?;
+    let seal = Box::new(place.seal.clone());
+    let options = Options {
+        start: Start::Member {
+            address: place.cluster.peer_address.clone(),
+        },
+        api_address: place.cluster.api_address.clone(),
+        program_version: PROGRAM_VERSION.to_owned(),
+        ..Options::new(store_folder(&config.data_dir), seal)
+    };
+    Ok(Store::start(options, FOUNDED_WITHIN).await?)
+}
+
 /// Joins the cluster that `invite` is for, and keeps what the next start needs. Starts nothing.
 ///
 /// # Errors
@@ -47,23 +67,17 @@ pub async fn join_cluster(
     invite: &str,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<()> {
-    let cluster = config.cluster.as_ref();
-    let cluster = cluster.context(
-        "the config has no server.cluster.peer_address: a member needs one to be reached by",
-    )?;
     daemon::process::make_data_dir(&config.data_dir)?;
-    let place = Place::of(config, cluster)?;
-    if let Some(found) = place.found {
-        bail!(
-            "{data_dir} holds member {member} of cluster {cluster} already; `run` continues it. To \
-             join as a new member, give it an empty data_dir",
-            data_dir = config.data_dir.display(),
-            member = found.member_id,
-            cluster = name::hex(&found.cluster_id),
-        );
-    }
+    let place = Place::of(config, a_member(config)?)?;
+    place.ensure_empty()?;
     place.join(&invite.parse()?, clock).await?;
     Ok(())
+}
+
+fn a_member(config: &Config) -> anyhow::Result<&Cluster> {
+    config.cluster.as_ref().context(
+        "the config has no server.cluster.peer_address: a member needs one to be reached by",
+    )
 }
 
 /// Where a member starts.
@@ -87,6 +101,19 @@ impl<'a> Place<'a> {
             seal,
             found,
         })
+    }
+
+    fn ensure_empty(&self) -> anyhow::Result<()> {
+        match self.found {
+            None => Ok(()),
+            Some(found) => bail!(
+                "{data_dir} holds member {member} of cluster {cluster} already; `run` continues \
+                 it. For a new member, take an empty data_dir",
+                data_dir = self.config.data_dir.display(),
+                member = found.member_id,
+                cluster = name::hex(&found.cluster_id),
+            ),
+        }
     }
 
     /// Starts as the member whose store this is.
@@ -198,7 +225,7 @@ impl<'a> Place<'a> {
         let applicant = Applicant {
             peer_address: &self.cluster.peer_address,
             api_address: &self.cluster.api_address,
-            program_version: env!("CARGO_PKG_VERSION"),
+            program_version: PROGRAM_VERSION,
             formats: (*FORMATS.start(), *FORMATS.end()),
         };
         let membership = join::join(invite, &applicant, clock)
@@ -266,4 +293,9 @@ pub(crate) fn store_folder(data_dir: &Path) -> std::path::PathBuf {
     data_dir.join("store")
 }
 
+/// What this program calls itself towards other members.
+pub(crate) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the store of a first member may take until it serves.
+const FOUNDED_WITHIN: Duration = Duration::from_secs(120);
 const MAX_INVITE_FILE_LEN_BYTES: u64 = 64 << 10;

@@ -10,6 +10,7 @@
 mod authorization;
 mod backup;
 mod bundles;
+mod cluster;
 mod dev;
 mod entries;
 mod golden;

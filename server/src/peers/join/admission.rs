@@ -9,7 +9,7 @@ use identity::secret::SecretBytes;
 use identity::x509::Csr;
 use raft_store::{
     AdmitMember, AdmitOutcome, AuthorityKind, FileSeal, InviteId, InviteRecord, PeerAddress,
-    Proposal, ProposeError, ReadError, RecordName, RemoveMember, RequestId, Store,
+    Proposal, ProposeError, ReadError, RecordName, RequestId, Store,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -151,14 +151,11 @@ impl Admission {
     async fn remove(&self, member_id: u64) -> Result<(), Refusal> {
         tracing::info!(member_id, "removing the member whose host joins anew");
         let proposal = Proposal::new(self.clock.now());
-        let removed = self.store.propose(RemoveMember { id: member_id }, proposal);
-        match removed.await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Refusal::AddressTaken {
-                by: member_id,
-                cause: daemon::supervisor::chain(&error),
-            }),
-        }
+        let removed = self.store.remove_member(member_id, proposal).await;
+        removed.map_err(|error| Refusal::AddressTaken {
+            by: member_id,
+            cause: daemon::supervisor::chain(&error),
+        })
     }
 
     async fn propose(&self, member: AdmitMember) -> Result<AdmitOutcome, Refusal> {

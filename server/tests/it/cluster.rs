@@ -1,0 +1,416 @@
+//! Members in one process: how a cluster begins, grows and goes on, and who is not let in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use daemon::supervisor::{Shutdown, chain};
+use identity::clock::{Clock as _, SystemClock};
+use identity::spiffe_id::SpiffeId;
+use identity::testing::TestAuthority;
+use identity::tls::{ALPN_PEER, SharedTlsMaterial, TlsMaterial};
+use prost::Message as _;
+use proto::conclave::cluster::v1 as wire;
+use proto::spire::api::server::entry::v1::entry_client::EntryClient;
+use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
+use raft_store::AuthorityKind;
+use rustls_pki_types::ServerName;
+use server::app::App;
+use server::config::{Cluster, Config, FirstStart};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tonic::transport::Channel;
+
+use crate::world::{config, entry};
+
+/// A host that is or becomes a member.
+struct Host {
+    folder: TempDir,
+    config: Config,
+    running: Option<Member>,
+}
+
+struct Member {
+    store: raft_store::Store,
+    invitations: server::peers::Invitations,
+    shutdown: Shutdown,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl Host {
+    async fn new(first_start: FirstStart) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config = config(folder.path().to_owned());
+        config.bind_port = free_port().await;
+        config.cluster = Some(Cluster {
+            peer_address: format!("127.0.0.1:{}", free_port().await),
+            api_address: format!("127.0.0.1:{}", config.bind_port),
+            first_start,
+            signing_max_staleness: Duration::from_secs(600),
+        });
+        Self {
+            folder,
+            config,
+            running: None,
+        }
+    }
+
+    /// The first member of a new cluster.
+    async fn founder() -> Self {
+        let mut host = Self::new(FirstStart::Bootstrap).await;
+        host.start().await.unwrap();
+        host
+    }
+
+    /// A further member, with an invite that this one makes.
+    async fn invites_another(&self) -> Self {
+        let mut host = Self::new(FirstStart::Join(self.invite().await.into())).await;
+        host.start().await.unwrap();
+        host
+    }
+
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let shutdown = Shutdown::new();
+        let started = App::start(&self.config, Arc::new(SystemClock), shutdown.clone());
+        let app = tokio::time::timeout(DEADLINE, started).await.unwrap()?;
+        let mut member = Member {
+            store: app.store().clone(),
+            invitations: app.invitations().unwrap().clone(),
+            shutdown,
+            task: JoinSet::new(),
+        };
+        member.task.spawn(app.run());
+        self.running = Some(member);
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        let Member {
+            shutdown,
+            mut task,
+            store,
+            invitations,
+        } = self.running.take().unwrap();
+        drop((store, invitations));
+        shutdown.request();
+        task.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    async fn invite(&self) -> String {
+        let issued = self.member().invitations.issue(Duration::from_secs(600));
+        issued.await.unwrap().text.to_string()
+    }
+
+    fn member(&self) -> &Member {
+        self.running.as_ref().unwrap()
+    }
+
+    fn peer_address(&self) -> &str {
+        &self.cluster().peer_address
+    }
+
+    fn cluster(&self) -> &Cluster {
+        self.config.cluster.as_ref().unwrap()
+    }
+
+    fn cluster_id(&self) -> [u8; 16] {
+        self.member().store.status().unwrap().cluster_id
+    }
+
+    async fn entries(&self) -> EntryClient<Channel> {
+        let socket = self.folder.path().join("api.sock");
+        EntryClient::new(daemon::unix::connect(&socket).await.unwrap())
+    }
+
+    async fn create(&self, path: &str) {
+        let request = BatchCreateEntryRequest {
+            entries: vec![entry(path, "/p")],
+            output_mask: None,
+        };
+        let created = self.entries().await.batch_create_entry(request).await;
+        let result = created.unwrap().into_inner().results.remove(0);
+        assert_eq!(result.status.unwrap().message, "OK");
+    }
+
+    /// Waits until this member serves so many entries.
+    async fn sees(&self, count: i32) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let request = CountEntriesRequest::default();
+            let counted = self.entries().await.count_entries(request).await;
+            let seen = counted.unwrap().into_inner().count;
+            if seen == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{seen} entries of {count}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until so many members vote.
+    async fn is_one_of(&self, voters: usize) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let seen = self.member().store.cluster_status(DEADLINE).await.unwrap();
+            let voting = seen.members.iter().filter(|member| {
+                matches!(
+                    member.role,
+                    raft_store::Role::Leader | raft_store::Role::Voter
+                )
+            });
+            if voting.count() == voters {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{seen:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// How joining ends for a host that never starts.
+    async fn refusal(&self, invite: &str) -> String {
+        let joined = server::peers::join_cluster(&self.config, invite, Arc::new(SystemClock));
+        let error = joined.await.unwrap_err();
+        assert_eq!(std::fs::read_dir(self.data_dir()).unwrap().count(), 0);
+        chain(error.as_ref())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.config.data_dir.clone()
+    }
+}
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// An invite with something changed in it.
+fn altered(invite: &str, change: impl FnOnce(&mut wire::Invite)) -> String {
+    let (prefix, encoded) = invite.rsplit_once('.').unwrap();
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).unwrap();
+    let mut message = wire::Invite::decode(&bytes[..bytes.len() - 4]).unwrap();
+    change(&mut message);
+    let mut bytes = message.encode_to_vec();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    bytes.extend_from_slice(&digest.as_ref()[..4]);
+    let encoded = URL_SAFE_NO_PAD.encode(bytes);
+    format!("{prefix}.{encoded}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_take_writes_and_survive_the_loss_of_one() {
+    let mut first = Host::founder().await;
+    first.create("/a").await;
+    let second = first.invites_another().await;
+    // Any member invites.
+    let third = second.invites_another().await;
+    first.is_one_of(3).await;
+    third.create("/b").await;
+    for host in [&first, &second, &third] {
+        host.sees(2).await;
+    }
+    let peers = |host: &Host| {
+        let store = &host.member().store;
+        store.read(|state| state.authorities(AuthorityKind::Peer).count())
+    };
+    assert_eq!(peers(&third), 1);
+    first.stop().await;
+    second.create("/c").await;
+    third.sees(3).await;
+    // Its config still says that it bootstraps.
+    first.start().await.unwrap();
+    first.sees(3).await;
+    first.create("/d").await;
+    third.sees(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_was_alone_becomes_the_first_member() {
+    let mut host = Host::new(FirstStart::Continue).await;
+    let cluster = host.config.cluster.take();
+    let shutdown = Shutdown::new();
+    let app = App::start(&host.config, Arc::new(SystemClock), shutdown.clone());
+    let app = app.await.unwrap();
+    assert!(app.invitations().is_none());
+    let before = app.store().status().unwrap();
+    shutdown.request();
+    app.run().await.unwrap();
+    host.config.cluster = cluster;
+    host.start().await.unwrap();
+    let after = host.member().store.status().unwrap();
+    assert_eq!(after.cluster_id, before.cluster_id);
+    assert_eq!(after.member_id, before.member_id);
+    let second = host.invites_another().await;
+    host.create("/a").await;
+    second.sees(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
+    let first = Host::founder().await;
+    let host = Host::new(FirstStart::Continue).await;
+    let invite = first.invite().await;
+    let own_id = uuid::Uuid::from_bytes(first.cluster_id()).simple();
+
+    let garbled = altered(&invite, |invite| invite.secret[0] ^= 1);
+    let refused = host.refusal(&garbled).await;
+    assert!(refused.contains("proof does not fit"), "{refused}");
+
+    let elsewhere = altered(&invite, |invite| invite.cluster_id[0] ^= 1);
+    let refused = host.refusal(&elsewhere).await;
+    let expected = format!(
+        "whoever listens at {} is no member of the cluster that the invite is for",
+        first.peer_address()
+    );
+    assert!(refused.contains(&expected), "{refused}");
+
+    let pinned = altered(&invite, |invite| invite.authority_spki_sha256[0] ^= 1);
+    let refused = host.refusal(&pinned).await;
+    assert!(
+        refused.contains("no authority with the pinned key"),
+        "{refused}"
+    );
+
+    let unknown = altered(&invite, |invite| invite.invite_id[0] ^= 1);
+    let refused = host.refusal(&unknown).await;
+    assert!(refused.contains("there is no such invite"), "{refused}");
+
+    let short = first.member().invitations.issue(Duration::from_secs(1));
+    let short = short.await.unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while SystemClock.now() < short.expires_at {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = host.refusal(&short.text).await;
+    assert!(refused.contains("the invite is over"), "{refused}");
+
+    // The founder is there, so its address is nobody else's.
+    let mut rival = Host::new(FirstStart::Continue).await;
+    rival.config.cluster.as_mut().unwrap().peer_address = first.peer_address().to_owned();
+    let refused = rival.refusal(&invite).await;
+    assert!(
+        refused.contains("member 1 has this peer address"),
+        "{refused}"
+    );
+
+    // After all of that the invite is as good as new, but only once.
+    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    joined.await.unwrap();
+    let other = Host::new(FirstStart::Continue).await;
+    let refused = other.refusal(&invite).await;
+    assert!(refused.contains("there is no such invite"), "{refused}");
+    let members = first.member().store.read(|state| state.members().count());
+    assert_eq!(members, 2, "of cluster {own_id}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_one_cluster_never_meet_another() {
+    let mut first = Host::founder().await;
+    let other = Host::founder().await;
+    let invite = other.invite().await;
+    first.stop().await;
+    first.config.cluster.as_mut().unwrap().first_start = FirstStart::Join(invite.clone().into());
+    let refused = chain(first.start().await.unwrap_err().as_ref());
+    assert!(
+        refused.contains("but the configured invite is for cluster"),
+        "{refused}"
+    );
+    let joined = server::peers::join_cluster(&first.config, &invite, Arc::new(SystemClock));
+    let refused = chain(joined.await.unwrap_err().as_ref());
+    assert!(refused.contains("holds member 1 of cluster"), "{refused}");
+    // A host with the seal key of another cluster keeps it.
+    let host = Host::new(FirstStart::Continue).await;
+    std::fs::copy(&first.config.seal_key_path, &host.config.seal_key_path).unwrap();
+    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    let refused = chain(joined.await.unwrap_err().as_ref());
+    assert!(refused.contains("is of another cluster"), "{refused}");
+    let key = |path: &Path| std::fs::read(path).unwrap();
+    assert_eq!(
+        key(&first.config.seal_key_path),
+        key(&host.config.seal_key_path)
+    );
+    // Nothing was taken from the one that has data.
+    first.config.cluster.as_mut().unwrap().first_start = FirstStart::Continue;
+    first.start().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_start_without_data_needs_to_be_told_what_it_is() {
+    let mut host = Host::new(FirstStart::Continue).await;
+    let refused = chain(host.start().await.unwrap_err().as_ref());
+    assert!(refused.contains("bootstrap = true"), "{refused}");
+    let mut first = Host::founder().await;
+    first.stop().await;
+    std::fs::remove_dir_all(first.data_dir().join("store")).unwrap();
+    let refused = chain(first.start().await.unwrap_err().as_ref());
+    assert!(
+        refused.contains("come back as a new member only"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_whose_data_are_gone_comes_back_as_a_new_one() {
+    let first = Host::founder().await;
+    let second = first.invites_another().await;
+    let mut third = first.invites_another().await;
+    first.is_one_of(3).await;
+    let old_id = third.member().store.status().unwrap().member_id;
+    third.stop().await;
+    std::fs::remove_dir_all(third.data_dir()).unwrap();
+    std::fs::remove_file(&third.config.seal_key_path).unwrap();
+    let invite = second.invite().await;
+    third.config.cluster.as_mut().unwrap().first_start = FirstStart::Join(invite.into());
+    third.start().await.unwrap();
+    let new_id = third.member().store.status().unwrap().member_id;
+    assert!(new_id > old_id);
+    first.is_one_of(3).await;
+    first.create("/a").await;
+    third.sees(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_a_member_speaks_on_the_peer_port() {
+    let first = Host::founder().await;
+    let peers = format!(
+        "peers.{}",
+        uuid::Uuid::from_bytes(first.cluster_id()).simple()
+    );
+    let agents = TestAuthority::new("example.org");
+    let impostors = TestAuthority::new(&peers);
+    for svid in [
+        None,
+        Some(agents.x509_svid("/spire/agent/x")),
+        Some(agents.x509_svid("/web")),
+        Some(impostors.x509_svid("/member/1")),
+    ] {
+        let whose = svid.as_ref().map(|svid| svid.spiffe_id().clone());
+        let bundles = [Arc::new(agents.bundle()), Arc::new(impostors.bundle())];
+        let material = SharedTlsMaterial::new(TlsMaterial::new(svid, bundles).unwrap());
+        let expected = SpiffeId::parse(&format!("spiffe://{peers}/member/1")).unwrap();
+        let clock = || Arc::new(SystemClock) as Arc<dyn identity::clock::Clock>;
+        let shown = identity::tls::client_config(material, expected.clone(), clock()).unwrap();
+        let mut config =
+            identity::tls::insecure_bootstrap_client_config(expected, clock()).unwrap();
+        config.client_auth_cert_resolver = shown.client_auth_cert_resolver;
+        config.alpn_protocols = vec![ALPN_PEER.to_vec()];
+        let address: std::net::SocketAddr = first.peer_address().parse().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let name = ServerName::from(address.ip());
+        // The server speaks last, so the refusal comes with the first read.
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let read = tokio::time::timeout(DEADLINE, stream.read_u8()).await;
+        let error = read.unwrap().unwrap_err();
+        assert!(error.to_string().contains("alert"), "{whose:?}: {error}");
+    }
+}
