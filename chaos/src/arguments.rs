@@ -75,9 +75,9 @@ impl Arguments {
     fn set(&mut self, flag: &str, value: String) -> anyhow::Result<()> {
         let wrong = || format!("{flag} {value}: not a number");
         match flag {
-            "--server" => self.server = value.into(),
-            "--agent" => self.agent = value.into(),
-            "--dir" => self.folder = Some(value.into()),
+            "--server" => self.server = std::path::absolute(value)?,
+            "--agent" => self.agent = std::path::absolute(value)?,
+            "--dir" => self.folder = Some(std::path::absolute(value)?),
             "--rounds" => self.rounds = Some(value.parse().with_context(wrong)?),
             "--seconds" => self.seconds = Some(value.parse().with_context(wrong)?),
             "--seed" => self.seed = value.parse().with_context(wrong)?,

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod health;
 pub mod operator;
 pub mod outcome;
+pub mod stranger;
 pub mod workload;
 
 pub use attested::{Attested, attest};

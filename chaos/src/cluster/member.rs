@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -123,8 +124,16 @@ impl Member {
     /// # Errors
     /// It ends, or does not serve in time.
     pub async fn serving(&mut self) -> anyhow::Result<Duration> {
+        self.serving_within(START_DEADLINE).await
+    }
+
+    /// As [`Member::serving`], for a start that may take longer.
+    ///
+    /// # Errors
+    /// It ends, or does not serve in time.
+    pub async fn serving_within(&mut self, time: Duration) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let deadline = started + START_DEADLINE;
+        let deadline = started + time;
         loop {
             let process = self.process.as_mut().context("not started")?;
             if let Err(ended) = process.ensure_running() {
@@ -135,7 +144,7 @@ impl Member {
                 Ok(Ok(true)) => return Ok(started.elapsed()),
                 Ok(_) if Instant::now() < deadline => tokio::time::sleep(POLL_PAUSE).await,
                 _ => anyhow::bail!(
-                    "member {} does not serve after {START_DEADLINE:?}: {}",
+                    "member {} does not serve after {time:?}: {}",
                     self.number,
                     self.log_tail()
                 ),
@@ -150,6 +159,16 @@ impl Member {
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         let mut process = self.take()?;
         process.kill().await
+    }
+
+    /// Crashes it with SIGABRT, which asks for a core file, and returns how it ended.
+    ///
+    /// # Errors
+    /// It is not running, or does not end in time.
+    pub async fn abort(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        let mut process = self.take()?;
+        process.signal(Signal::ABORT)?;
+        process.exit(deadline).await
     }
 
     /// Ends it with SIGTERM, and returns how long that took.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod config;
+pub mod connections;
 pub mod member;
 pub mod place;
 pub mod process;
@@ -49,21 +50,30 @@ const FINE_LAG: u64 = 500;
 const WHOLE_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Cluster {
-    /// Starts members one after another, each after the first with an invite, and waits until all of them vote.
+    /// Plans a cluster and makes it stand.
     ///
     /// # Errors
     /// A member does not start or join.
     pub async fn start(plan: &Plan<'_>) -> anyhow::Result<Self> {
         let mut cluster = Self::plan(plan)?;
-        cluster.members[0].start()?;
-        cluster.members[0].serving().await?;
-        for number in 1..plan.size {
-            cluster.join(number).await?;
-        }
-        if plan.size > 1 {
-            cluster.whole().await?;
-        }
+        cluster.begin().await?;
         Ok(cluster)
+    }
+
+    /// Starts members one after another, each after the first with an invite, and waits until all of them vote.
+    ///
+    /// # Errors
+    /// A member does not start or join.
+    pub async fn begin(&mut self) -> anyhow::Result<()> {
+        self.members[0].start()?;
+        self.members[0].serving().await?;
+        for number in 1..self.members.len() {
+            self.join(number).await?;
+        }
+        if self.members.len() > 1 {
+            self.whole().await?;
+        }
+        Ok(())
     }
 
     /// Members with their folders and configs, of which none was started.

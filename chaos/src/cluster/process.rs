@@ -40,6 +40,8 @@ impl Process {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .args(words)
+            // Where a core file would go.
+            .current_dir(log.parent().context("a log without a folder")?)
             .stdin(Stdio::null())
             .stdout(open()?)
             .stderr(open()?)

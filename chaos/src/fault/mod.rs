@@ -1,4 +1,6 @@
 //! Faults beyond signals: the network between members, and the processor under them.
 
+pub mod capture;
 pub mod network;
 pub mod spinners;
+pub mod tracer;

@@ -216,6 +216,22 @@ impl Busy {
         Ok(())
     }
 
+    /// Ends the load without a word about it, and gives the cluster back.
+    ///
+    /// # Errors
+    /// An agent has ended.
+    pub async fn finish_early(mut self, stage: &mut Stage) -> anyhow::Result<Cluster> {
+        self.load.stop().await;
+        for agent in &mut self.agents {
+            agent.ensure_running()?;
+        }
+        stage.report.require(
+            self.writers.history.len() >= MIN_CALLS,
+            "fewer than 100 writes were made",
+        );
+        Ok(self.cluster)
+    }
+
     /// The write calls so far that did not go to `member`.
     #[must_use]
     pub fn writes_elsewhere(&self, member: usize) -> Vec<Call<Write>> {

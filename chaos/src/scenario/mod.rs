@@ -1,9 +1,15 @@
 //! The scenarios: each is one bad thing, and what must hold nevertheless.
 
+mod agent_failover;
 pub mod busy;
+mod cold_start;
+mod etcd_compare;
 mod leader_kill;
 mod leader_stop;
+mod propagation;
 mod rolling_restart;
+mod saturation;
+mod secret_scan;
 mod steady;
 mod token_race;
 
@@ -40,7 +46,13 @@ const ALL: &[Scenario] = &[
     leader_stop::STOP,
     leader_stop::BLACK_HOLE,
     rolling_restart::SCENARIO,
+    saturation::SCENARIO,
+    agent_failover::SCENARIO,
+    propagation::SCENARIO,
     token_race::SCENARIO,
+    cold_start::SCENARIO,
+    etcd_compare::SCENARIO,
+    secret_scan::SCENARIO,
 ];
 
 impl Scenario {
@@ -98,7 +110,7 @@ pub async fn run(
         );
     }
     let (folder, temporary) = match &arguments.folder {
-        Some(folder) => (std::path::absolute(folder)?, None),
+        Some(folder) => (folder.clone(), None),
         None => {
             let made = tempfile::Builder::new().prefix("chaos").tempdir()?;
             (made.path().to_owned(), Some(made))
@@ -129,6 +141,19 @@ impl Stage {
     #[must_use]
     pub fn time(&self, usual: Duration) -> Duration {
         self.arguments.seconds.map_or(usual, Duration::from_secs)
+    }
+
+    /// The members of a cluster on the loopback in the folder `name`, of which none was started.
+    ///
+    /// # Errors
+    /// A folder or a port cannot be had.
+    pub fn plan(&self, name: &str, size: usize) -> anyhow::Result<Cluster> {
+        Cluster::plan(&Plan {
+            folder: &self.folder.join(name),
+            server: &self.arguments.server,
+            size,
+            network: None,
+        })
     }
 
     /// A running cluster of `size` members in the folder `name`.
