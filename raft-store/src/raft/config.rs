@@ -8,9 +8,9 @@ use openraft::{Config, SnapshotPolicy};
 pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::ConfigError> {
     let config = Config {
         cluster_name: "conclave".to_owned(),
-        heartbeat_interval: 150,
-        // Loaded two-core hosts stall for 100 ms: shorter timeouts would elect without need.
-        election_timeout_min: 750,
+        heartbeat_interval: 100,
+        // Several heartbeats may be late before anybody asks for votes.
+        election_timeout_min: 300,
         election_timeout_max: ELECTION_TIMEOUT_MAX_MS,
         enable_pre_vote: Some(true),
         // A restarted leader leads only after an election: until then it may have missed one.
@@ -24,9 +24,12 @@ pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::Confi
         purge_batch_size: (snapshot_every / 4).clamp(1, 1024),
         install_snapshot_timeout: 600_000,
         max_payload_entries: 1024,
+        // A member that comes back is found soon.
+        backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         ..Config::default()
     };
     config.validate().map(Arc::new)
 }
 
-const ELECTION_TIMEOUT_MAX_MS: u64 = 1500;
+/// Also how long a leader's lease lasts.
+const ELECTION_TIMEOUT_MAX_MS: u64 = 600;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use openraft::raft::TransferLeaderRequest;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::mpsc;
@@ -29,15 +30,39 @@ async fn is_gone(shared: &Shared, member_id: u64) -> bool {
     let Some(address) = address_of(&shared.raft, member_id) else {
         return false;
     };
-    match shared.links.probe(member_id, &address).await {
-        Ok(()) => false,
-        Err(error) => error.is_refused(),
+    for _ in 0..PROBES {
+        match shared.links.probe(member_id, &address).await {
+            Ok(()) => return false,
+            Err(error) if error.is_refused() => return true,
+            // Stopped, or cut off: others decide when that has lasted too long.
+            Err(error) if error.is_timeout() => return false,
+            // A process that is just ending closes what it had accepted, then its listener.
+            Err(_) => sleep(PROBE_PAUSE).await,
+        }
     }
+    false
+}
+
+/// How many of the other voters have more of the log, or as much and come first.
+async fn rank(shared: &Shared, lost: u64) -> u32 {
+    let own_id = shared.identity.member_id;
+    let own = (shared.own_status(false).last_index, own_id);
+    let others: Vec<u64> = shared.raft.voter_ids().collect();
+    let others = others.into_iter().filter(|id| *id != own_id && *id != lost);
+    let asked = others.filter_map(|id| Some((id, address_of(&shared.raft, id)?)));
+    let asked = asked.map(|(id, address)| async move {
+        let answer = shared.ask_status(id, &address, false, RANK_DEADLINE).await;
+        answer.map(|answer| (answer.last_index, id))
+    });
+    let answers = join_all(asked).await;
+    let ahead = answers.into_iter().flatten().filter(|other| *other > own);
+    u32::try_from(ahead.count()).unwrap_or(u32::MAX)
 }
 
 async fn take_over(shared: &Shared, lost: u64) {
-    // Two members that ask at once split the votes.
-    sleep(MAX_SPREAD.mul_f64(fraction())).await;
+    // Two members that ask at once split the votes, and one with less of the log gets none.
+    let rank = rank(shared, lost).await;
+    sleep(TURN.saturating_mul(rank)).await;
     if !shared.leads_elsewhere(lost) {
         return;
     }
@@ -65,10 +90,14 @@ impl Shared {
     }
 }
 
-/// Random, from 0 to 1.
-fn fraction() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
-}
+/// How often a member is tried before it is taken to be there.
+const PROBES: u32 = 5;
 
-/// How far apart two members ask for votes.
-const MAX_SPREAD: Duration = Duration::from_millis(50);
+/// Pause between two tries.
+const PROBE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long another voter may take to tell how much of the log it has.
+const RANK_DEADLINE: Duration = Duration::from_millis(100);
+
+/// How long each member that comes first is waited for.
+const TURN: Duration = Duration::from_millis(75);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use wire::peer_request::Request;
 use wire::peer_response::Response;
@@ -24,6 +25,8 @@ pub(crate) struct Links {
     slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
     /// When a member answered last.
     contacts: Mutex<BTreeMap<u64, Instant>>,
+    /// Takes the news of members whose connections broke.
+    lost: mpsc::Sender<u64>,
 }
 
 /// Why a request to another member has no answer.
@@ -44,6 +47,11 @@ pub(crate) enum LinkError {
 }
 
 impl LinkError {
+    /// Whether the deadline passed.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::NotSent(error) | Self::NoAnswer(error) if error.is_timeout())
+    }
+
     /// Whether nobody listens at the member's address.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self, Self::NotSent(error) if error.is_refused())
@@ -83,13 +91,26 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Links {
-    pub(crate) fn new(connector: Arc<dyn PeerConnector>, cluster_id: [u8; 16]) -> Self {
-        Self {
+    /// The second part of the answer tells of members whose connections broke.
+    pub(crate) fn new(
+        connector: Arc<dyn PeerConnector>,
+        cluster_id: [u8; 16],
+    ) -> (Self, mpsc::Receiver<u64>) {
+        let (lost, told) = mpsc::channel(MAX_LOST);
+        let links = Self {
             connector,
             cluster_id,
             slots: Mutex::default(),
             contacts: Mutex::default(),
-        }
+            lost,
+        };
+        (links, told)
+    }
+
+    /// A connection with this member ended.
+    pub(crate) fn note_lost(&self, member_id: u64) {
+        // A full queue is full of the same news.
+        self.lost.try_send(member_id).ok();
     }
 
     /// Sends one request and waits for the answer, at most for `deadline`.
@@ -285,6 +306,7 @@ impl Links {
         );
         if is_current {
             slots.remove(&(member_id, lane));
+            self.note_lost(member_id);
         }
     }
 }
@@ -296,6 +318,9 @@ fn peer_error(member_id: u64, address: &str, source: Option<io::Error>) -> Arc<P
         source,
     })
 }
+
+/// News of broken connections that wait at most.
+const MAX_LOST: usize = 64;
 
 /// How long a connection may take to come about, its handshake included.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);

@@ -112,6 +112,8 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) links: Arc<Links>,
     pub(super) model: Arc<Model>,
+    /// Tells of members whose connections broke.
+    pub(super) lost: mpsc::Receiver<u64>,
     pub(super) stall: Stall,
     pub(super) runtime: Handle,
 }
@@ -120,7 +122,6 @@ pub(super) struct Parts {
 pub(crate) struct Member {
     shared: Arc<Shared>,
     answering: Answering,
-    lost: mpsc::Sender<u64>,
     /// Ended with the member.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -160,10 +161,9 @@ impl Member {
             leadership,
             ended: watch::Sender::new(None),
         });
-        let (lost, watched) = mpsc::channel(MAX_LOST);
         let mut tasks = JoinSet::new();
         tasks.spawn_on(
-            failover::watch(Arc::clone(&shared), watched),
+            failover::watch(Arc::clone(&shared), parts.lost),
             &parts.runtime,
         );
         tasks.spawn_on(leadership::follow(raft, told), &parts.runtime);
@@ -176,7 +176,6 @@ impl Member {
         Arc::new(Self {
             answering: Answering::new(Arc::clone(&shared), parts.dir),
             shared,
-            lost,
             tasks: Mutex::new(tasks),
         })
     }
@@ -292,8 +291,7 @@ impl Member {
 
     /// A connection from this member ended: if it leads, it may be gone.
     pub(crate) fn peer_lost(&self, member_id: u64) {
-        // A full queue is full of the same news.
-        self.lost.try_send(member_id).ok();
+        self.shared.links.note_lost(member_id);
     }
 
     /// Answers another member's request.
@@ -424,6 +422,3 @@ impl Shared {
         self.propose(envelope.request_id, bytes, deadline).await
     }
 }
-
-/// News of ended connections that wait at most.
-const MAX_LOST: usize = 16;

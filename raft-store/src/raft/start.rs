@@ -92,7 +92,8 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     let stall = log.stall();
     let config = config(options.snapshot_every)
         .map_err(|error| StartError::Raft(Stopped::because(&error)))?;
-    let links = Arc::new(Links::new(options.connector, identity.cluster_id));
+    let (links, lost) = Links::new(options.connector, identity.cluster_id);
+    let links = Arc::new(links);
     let network = Network::new(Arc::clone(&links));
     let raft = Raft::new(identity.member_id, config, network, log, machine)
         .await
@@ -112,6 +113,7 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         dir,
         identity,
         links,
+        lost,
         stall,
         model: Arc::clone(&model),
         runtime: options.runtime,

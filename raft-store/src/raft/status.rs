@@ -223,10 +223,13 @@ impl Shared {
     fn role(&self, member_id: u64, leader: u64) -> Role {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
+        // Half-way through a change, the new voters do not count on their own yet.
+        let membership = metrics.committed_membership_config.membership();
+        let configs = membership.get_joint_config();
+        let votes = configs.iter().all(|voters| voters.contains(&member_id));
         if member_id == leader {
             Role::Leader
-        } else if membership.voter_ids().any(|id| id == member_id) {
+        } else if votes && !configs.is_empty() {
             Role::Voter
         } else if membership.get_node(&member_id).is_some() {
             Role::Learner
