@@ -182,14 +182,20 @@ impl Member {
         Ok(started.elapsed())
     }
 
-    /// Waits for the end of a member that is to give up by itself, and returns what it wrote.
+    /// Starts it although it is expected to give up; the error is what it wrote then. If it serves, it is ended.
     ///
     /// # Errors
-    /// It goes on until the deadline.
-    pub async fn gives_up(&mut self, deadline: Duration) -> anyhow::Result<String> {
-        let mut process = self.take()?;
-        process.exit(deadline).await?;
-        Ok(format!("{}{}", process.last_words(), self.log_tail()))
+    /// It gave up, as expected.
+    pub async fn start_in_vain(&mut self, deadline: Duration) -> Result<(), String> {
+        let text = |error: anyhow::Error| format!("{error:#}");
+        self.start().map_err(text)?;
+        if self.serving_within(deadline).await.is_ok() {
+            return self.terminate().await.map(drop).map_err(text);
+        }
+        let mut process = self.take().map_err(text)?;
+        // It has ended, or hangs without serving.
+        process.kill().await.map_err(text)?;
+        Err(process.last_words())
     }
 
     /// Stops it with SIGSTOP: its connections stay and nothing answers.

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod config;
 pub mod connections;
+pub mod invite;
 pub mod member;
 pub mod place;
 pub mod process;
@@ -125,7 +126,7 @@ impl Cluster {
         let printed = self.members[0].command(&words).await?;
         let is_end = |c: char| !(c.is_ascii_alphanumeric() || "-_.=".contains(c));
         let start = printed
-            .find(INVITE_PREFIX)
+            .find(invite::PREFIX)
             .with_context(|| format!("no invite in {printed}"))?;
         let invite = printed[start..].split(is_end).next().unwrap_or_default();
         Ok(invite.to_owned())
@@ -246,5 +247,3 @@ impl Cluster {
         self.members.iter().map(|member| member.place.api).collect()
     }
 }
-
-const INVITE_PREFIX: &str = "conclave-invite-v1.";

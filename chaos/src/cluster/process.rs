@@ -23,6 +23,8 @@ pub struct Process {
     child: Child,
     pid: Pid,
     log: PathBuf,
+    /// Where in the log this process begins.
+    log_start: usize,
 }
 
 impl Process {
@@ -36,6 +38,7 @@ impl Process {
             file.with_context(|| format!("cannot open {}", log.display()))
         };
         let program = words.first().context("nothing to start")?;
+        let log_start = fs::metadata(log).map_or(0, |metadata| metadata.len());
         // setpriv becomes the program itself, under the same process id.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -55,6 +58,7 @@ impl Process {
             pid: pid.with_context(|| format!("{name} ended at once"))?,
             child,
             log: log.to_owned(),
+            log_start: usize::try_from(log_start)?,
         })
     }
 
@@ -135,12 +139,15 @@ impl Process {
         digits.parse().with_context(|| format!("{path}: {digits}"))
     }
 
-    /// The end of its log.
+    /// The end of what it wrote.
     #[must_use]
     pub fn last_words(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
-        let from = text.len().saturating_sub(LAST_WORDS_LEN_BYTES);
-        String::from_utf8_lossy(&text[from..]).into_owned()
+        let from = text
+            .len()
+            .saturating_sub(LAST_WORDS_LEN_BYTES)
+            .max(self.log_start);
+        String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
     }
 }
 

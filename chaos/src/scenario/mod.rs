@@ -1,6 +1,7 @@
 //! The scenarios: each is one bad thing, and what must hold nevertheless.
 
 mod agent_failover;
+mod bad_input;
 pub mod busy;
 mod cold_start;
 mod etcd_compare;
@@ -53,6 +54,7 @@ const ALL: &[Scenario] = &[
     cold_start::SCENARIO,
     etcd_compare::SCENARIO,
     secret_scan::SCENARIO,
+    bad_input::SCENARIO,
 ];
 
 impl Scenario {
