@@ -6,6 +6,7 @@ mod agents;
 mod apply;
 mod authorities;
 mod bundles;
+mod chunks;
 mod entries;
 mod journal;
 mod load;

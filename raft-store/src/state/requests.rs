@@ -3,7 +3,6 @@
 //! Must hold: the window is part of the replicated state, so it slides by count, size and command
 //! time alone, the same on every member.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use identity::clock::UnixTime;
@@ -13,7 +12,7 @@ use crate::command::RequestId;
 use crate::record::Sequence;
 use crate::state::journal::Journal;
 use crate::state::rows::StateHash;
-use crate::state::table::Table;
+use crate::state::table::{HashIndex, Table};
 
 /// A request that was applied. Its answer refers to records instead of holding them.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,20 +26,24 @@ pub(crate) struct RequestRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     table: Table<RequestRecord>,
-    by_id: BTreeMap<RequestId, Sequence>,
+    by_id: HashIndex,
     outcome_len_bytes: usize,
 }
 
 impl Requests {
     pub(crate) fn find(&self, id: RequestId) -> Option<&Arc<RequestRecord>> {
-        self.table.record(self.by_id.get(&id)?)
+        let mut candidates = self.by_id.candidates(&id);
+        candidates.find_map(|sequence| {
+            let record = self.table.record(&sequence)?;
+            (record.id == id).then_some(record)
+        })
     }
 
     pub(crate) fn push(&mut self, record: RequestRecord, journal: &mut Journal) {
         let now = record.at;
         let next = self.table.last_key().map_or(1, |last| last.as_u64() + 1);
         self.outcome_len_bytes += record.outcome.len();
-        self.by_id.insert(record.id, Sequence::new(next));
+        self.by_id.insert(&record.id, Sequence::new(next));
         self.table
             .put(Sequence::new(next), Arc::new(record), journal);
         while self.is_oldest_due(now) {
@@ -51,7 +54,7 @@ impl Requests {
     pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> Result<StateHash, DecodeError> {
         let (sequence, record, hash) = self.table.load(key, value)?;
         self.outcome_len_bytes += record.outcome.len();
-        self.by_id.insert(record.id, sequence);
+        self.by_id.insert(&record.id, sequence);
         Ok(hash)
     }
 
@@ -70,7 +73,7 @@ impl Requests {
         };
         if let Some(record) = self.table.remove(&oldest, journal) {
             self.outcome_len_bytes -= record.outcome.len();
-            self.by_id.remove(&record.id);
+            self.by_id.remove(&record.id, oldest);
         }
     }
 }

@@ -1,18 +1,18 @@
 //! One kind of record: shared values by key, each with the hash of its row.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::codec::{DecodeError, Record};
 use crate::record::Sequence;
+use crate::state::chunks::Chunks;
 use crate::state::journal::Journal;
 use crate::state::rows::{RowKey, StateHash};
 
 /// Records of one kind. What changes here is noted in the journal, so that disk and hash follow.
 #[derive(Debug)]
 pub(crate) struct Table<R: Record> {
-    rows: BTreeMap<R::Key, Row<R>>,
+    rows: Chunks<R::Key, Row<R>>,
 }
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Row<R> {
 impl<R: Record> Default for Table<R> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            rows: Chunks::default(),
         }
     }
 }
@@ -44,15 +44,13 @@ impl<R: Record> Table<R> {
 
     /// Records behind `key`, or all.
     pub(crate) fn after(&self, key: Option<R::Key>) -> impl Iterator<Item = (&R::Key, &Arc<R>)> {
-        use std::ops::Bound;
-        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         self.rows
-            .range((from, Bound::Unbounded))
+            .after(key.as_ref())
             .map(|(key, row)| (key, &row.record))
     }
 
     pub(crate) fn last_key(&self) -> Option<&R::Key> {
-        self.rows.last_key_value().map(|(key, _)| key)
+        self.rows.last_key()
     }
 
     /// Stores a record; the answer is what stood there before.
@@ -105,20 +103,22 @@ impl<R: Record> Table<R> {
     }
 }
 
-/// Finds records by something that they contain: a set of (hash, sequence), 16 bytes a record.
+/// Finds records by something that they contain: a set of (hash, sequence), 8 bytes a record.
 ///
 /// Hashes collide, so whoever looks up compares the record itself. The order within one hash is
 /// that of creation, whatever the hash function, so what a lookup yields is the same everywhere.
+/// A sequence has [`SEQUENCE_BITS`] bits here: a trillion creations, thirty years of a thousand a
+/// second.
 #[derive(Debug, Default)]
-pub(crate) struct HashIndex(std::collections::BTreeSet<(u64, Sequence)>);
+pub(crate) struct HashIndex(std::collections::BTreeSet<u64>);
 
 impl HashIndex {
     pub(crate) fn insert(&mut self, key: &(impl Hash + ?Sized), sequence: Sequence) {
-        self.0.insert((hash(key), sequence));
+        self.0.insert(hash(key) | sequence.as_u64());
     }
 
     pub(crate) fn remove(&mut self, key: &(impl Hash + ?Sized), sequence: Sequence) {
-        self.0.remove(&(hash(key), sequence));
+        self.0.remove(&(hash(key) | sequence.as_u64()));
     }
 
     /// Records that may contain `key`, in order of creation.
@@ -127,15 +127,18 @@ impl HashIndex {
         key: &K,
     ) -> impl Iterator<Item = Sequence> + use<'_, K> {
         let hash = hash(key);
-        self.0
-            .range((hash, Sequence::new(0))..=(hash, Sequence::new(u64::MAX)))
-            .map(|&(_, sequence)| sequence)
+        let members = self.0.range(hash..=hash | SEQUENCE_MASK);
+        members.map(|member| Sequence::new(member & SEQUENCE_MASK))
     }
 }
 
+/// A hash with room for a sequence below it.
 fn hash(key: &(impl Hash + ?Sized)) -> u64 {
     // Fixed keys: no randomness in the state, not even where it could not be seen.
     let mut hasher = std::hash::DefaultHasher::new();
     key.hash(&mut hasher);
-    hasher.finish()
+    hasher.finish() & !SEQUENCE_MASK
 }
+
+const SEQUENCE_BITS: u32 = 40;
+const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;

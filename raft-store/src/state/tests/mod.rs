@@ -2,6 +2,7 @@
 //! answered. `REWRITE=1` records the answers anew; the diff is what is reviewed.
 
 mod golden;
+mod memory;
 mod script;
 
 use identity::clock::UnixTime;
