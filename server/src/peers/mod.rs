@@ -23,8 +23,8 @@ pub use self::join::{InvitationError, Invitations, Invite, InviteError, IssuedIn
 pub(crate) use self::member::{Arrival, Member};
 pub(crate) use self::name::trust_domain;
 pub use self::runtime::PeerRuntime;
-pub use self::start::join_cluster;
 pub(crate) use self::start::{PROGRAM_VERSION, found, store_folder};
+pub use self::start::{forget_identity, join_cluster};
 
 /// A message between members at most, with what the wire adds to it.
 const MAX_MESSAGE_LEN_BYTES: usize = raft_store::MAX_PEER_FRAME_LEN_BYTES + 1024;

@@ -12,7 +12,7 @@ use identity::clock::Clock;
 use raft_store::{Driver, FORMATS, FileSeal, Identity, Options, Start, Store};
 
 use crate::config::{Cluster, Config, FirstStart};
-use crate::peers::identity::{IdentityFile, PeerIdentity};
+use crate::peers::identity::{IdentityFile, IdentityFileError, PeerIdentity};
 use crate::peers::join::{self, Applicant, Invite};
 use crate::peers::name;
 
@@ -58,7 +58,8 @@ pub(crate) async fn found(config: &Config) -> anyhow::Result<(Store, Driver)> {
     Ok(Store::start(options, FOUNDED_WITHIN).await?)
 }
 
-/// Joins the cluster that `invite` is for, and keeps what the next start needs. Starts nothing.
+/// Joins the cluster that `invite` is for, and keeps what the next start needs. Starts nothing;
+/// returns who this host is now.
 ///
 /// # Errors
 /// There are data already, or the cluster refused; with the way out.
@@ -66,12 +67,25 @@ pub async fn join_cluster(
     config: &Config,
     invite: &str,
     clock: Arc<dyn Clock>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Identity> {
     daemon::process::make_data_dir(&config.data_dir)?;
     let place = Place::of(config, a_member(config)?)?;
     place.ensure_empty()?;
-    place.join(&invite.parse()?, clock).await?;
-    Ok(())
+    let joined = place.join(&invite.parse()?, clock).await?;
+    Ok(Identity {
+        cluster_id: joined.cluster_id,
+        member_id: joined.member_id,
+    })
+}
+
+/// Forgets what the member that `config` is for showed to its peers: after its store became that of a new
+/// cluster, it is of no use.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn forget_identity(config: &Config) -> Result<(), IdentityFileError> {
+    let seal = FileSeal::at(&config.seal_key_path);
+    IdentityFile::new(&config.data_dir, Box::new(seal)).remove()
 }
 
 fn a_member(config: &Config) -> anyhow::Result<&Cluster> {
@@ -173,7 +187,7 @@ impl<'a> Place<'a> {
                 // The invite that it was admitted with, or none any more.
                 None => Ok(self.as_admitted(kept)),
                 Some(invite) if invite.cluster_id == kept.cluster_id => Ok(self.as_admitted(kept)),
-                Some(invite) => self.join(&invite, clock).await,
+                Some(invite) => self.join_and_start(&invite, clock).await,
             },
         }
     }
@@ -187,7 +201,7 @@ impl<'a> Place<'a> {
                 identity: None,
             }),
             FirstStart::Join(_) | FirstStart::JoinFile(_) => {
-                self.join(&self.invite()?, clock).await
+                self.join_and_start(&self.invite()?, clock).await
             }
             FirstStart::Continue => bail!(
                 "{data_dir} holds no data: for the first member of a new cluster set \
@@ -218,10 +232,18 @@ impl<'a> Place<'a> {
             member_id = kept.member_id,
             "the store of this member is gone: joining as a new one"
         );
-        self.join(&invite, clock).await
+        self.join_and_start(&invite, clock).await
     }
 
-    async fn join(&self, invite: &Invite, clock: Arc<dyn Clock>) -> anyhow::Result<Beginning> {
+    async fn join_and_start(
+        &self,
+        invite: &Invite,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Beginning> {
+        Ok(self.as_admitted(self.join(invite, clock).await?))
+    }
+
+    async fn join(&self, invite: &Invite, clock: Arc<dyn Clock>) -> anyhow::Result<PeerIdentity> {
         let applicant = Applicant {
             peer_address: &self.cluster.peer_address,
             api_address: &self.cluster.api_address,
@@ -244,7 +266,7 @@ impl<'a> Place<'a> {
             member_id = membership.identity.member_id,
             "joined the cluster"
         );
-        Ok(self.as_admitted(membership.identity))
+        Ok(membership.identity)
     }
 
     fn as_admitted(&self, identity: PeerIdentity) -> Beginning {

@@ -140,6 +140,14 @@ impl IdentityFile {
             .map_err(|error| self.io("write", error))
     }
 
+    /// Forgets the identity, if there is one.
+    pub(crate) fn remove(&self) -> Result<(), IdentityFileError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io("remove", error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.with_extension("new");
         // A file left there would keep its own mode and owner.
