@@ -16,6 +16,7 @@ mod entries;
 mod golden;
 mod limits;
 mod refusals;
+mod replicas;
 mod startup;
 mod sync;
 mod watch;

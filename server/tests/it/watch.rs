@@ -17,17 +17,17 @@ use tonic::{Code, Status, Streaming};
 use crate::world::{Agent, World, entry, wire_id};
 
 /// An agent that does as it is told.
-struct Watcher {
-    answers: Streaming<WatchResponse>,
-    revision: u64,
+pub(crate) struct Watcher {
+    pub(crate) answers: Streaming<WatchResponse>,
+    pub(crate) revision: u64,
     /// Paths by entry id.
     entries: BTreeMap<String, String>,
     bundles: BTreeMap<String, types::Bundle>,
-    resets: usize,
+    pub(crate) resets: usize,
 }
 
 impl Watcher {
-    async fn start(agent: &Agent) -> Self {
+    pub(crate) async fn start(agent: &Agent) -> Self {
         let answers = watch(&agent.channel, 0).await.unwrap();
         let mut watcher = Self {
             answers,
@@ -42,7 +42,7 @@ impl Watcher {
     }
 
     /// Takes one batch whole.
-    async fn take_batch(&mut self) -> Result<(), Status> {
+    pub(crate) async fn take_batch(&mut self) -> Result<(), Status> {
         let mut is_first = true;
         loop {
             let message = timeout(PATIENCE, self.answers.message()).await.unwrap()?;
@@ -74,7 +74,7 @@ impl Watcher {
     }
 
     /// Takes batches until the agent holds entries with these paths and no other.
-    async fn wait_for(&mut self, paths: &[&str]) {
+    pub(crate) async fn wait_for(&mut self, paths: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         while self.paths() != paths {
             assert!(Instant::now() < deadline, "{:?}", self.entries);
@@ -83,7 +83,7 @@ impl Watcher {
     }
 
     /// Takes batches until the stream ends.
-    async fn wait_for_end(&mut self) -> Status {
+    pub(crate) async fn wait_for_end(&mut self) -> Status {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline);
@@ -100,7 +100,7 @@ impl Watcher {
     }
 
     /// Goes on in a new stream.
-    async fn resume(&mut self, agent: &Agent) {
+    pub(crate) async fn resume(&mut self, agent: &Agent) {
         self.answers = watch(&agent.channel, self.revision).await.unwrap();
     }
 }

@@ -26,12 +26,15 @@ use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntries
 use proto::spire::api::server::svid::v1::MintX509svidRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use proto::spire::api::types;
+use raft_store::{MemberStatus, Role, Store};
 use rustls_pki_types::{CertificateDer, ServerName};
 use server::app::App;
-use server::config::{Config, RateLimit, Subject};
+use server::config::{Cluster, Config, FirstStart, RateLimit, Subject};
+use server::peers::Invitations;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
@@ -44,6 +47,14 @@ pub(crate) struct World {
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     running: JoinSet<anyhow::Result<()>>,
+    /// Gone once the server was told to stop.
+    member: Option<Member>,
+}
+
+/// What a test sees of a member of a cluster that no client does.
+struct Member {
+    store: Store,
+    invitations: Option<Invitations>,
 }
 
 /// An attested agent.
@@ -78,6 +89,56 @@ impl World {
         Self::run(folder, &config, Arc::new(SystemClock)).await
     }
 
+    /// Three members of a cluster, of which the first leads.
+    pub(crate) async fn cluster() -> [Self; 3] {
+        Self::cluster_with(|_| {}).await
+    }
+
+    /// Three members of a cluster, whose settings `change` made different.
+    pub(crate) async fn cluster_with(change: impl Fn(&mut Cluster)) -> [Self; 3] {
+        let first = Self::member(FirstStart::Bootstrap, &change).await;
+        let second = Self::member(first.invites().await, &change).await;
+        let third = Self::member(first.invites().await, &change).await;
+        let members = [first, second, third];
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = members[0].store().cluster_status(DEADLINE).await.unwrap();
+            let votes = |member: &&MemberStatus| matches!(member.role, Role::Leader | Role::Voter);
+            if status.members.iter().filter(votes).count() == members.len() {
+                return members;
+            }
+            assert!(Instant::now() < deadline, "{status:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn member(first_start: FirstStart, change: impl Fn(&mut Cluster)) -> Self {
+        let (port, peer_port) = (free_port().await, free_port().await);
+        let mut cluster = Cluster {
+            peer_address: format!("127.0.0.1:{peer_port}"),
+            api_address: format!("127.0.0.1:{port}"),
+            first_start,
+            signing_max_staleness: Duration::from_secs(600),
+        };
+        change(&mut cluster);
+        let settings = |config: &mut Config| {
+            config.bind_port = port;
+            config.cluster = Some(cluster);
+        };
+        Self::start_with(settings).await
+    }
+
+    async fn invites(&self) -> FirstStart {
+        let invitations = self.member.as_ref().unwrap().invitations.as_ref().unwrap();
+        let invite = invitations.issue(Duration::from_secs(60)).await.unwrap();
+        FirstStart::Join(invite.text.to_string().into())
+    }
+
+    /// The registry that the server serves from.
+    pub(crate) fn store(&self) -> &Store {
+        &self.member.as_ref().unwrap().store
+    }
+
     /// A stopped server, started again on what it left.
     pub(crate) async fn restart(self) -> Self {
         let config = config(self.folder.path().to_owned());
@@ -90,6 +151,10 @@ impl World {
             .await
             .unwrap();
         let address = app.tls_address();
+        let member = Some(Member {
+            store: app.store().clone(),
+            invitations: app.invitations().cloned(),
+        });
         let mut running = JoinSet::new();
         running.spawn(app.run());
         Self {
@@ -98,11 +163,13 @@ impl World {
             clock,
             shutdown,
             running,
+            member,
         }
     }
 
     /// Stops the server and says how it ended.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.member = None;
         self.shutdown.request();
         self.running.join_next().await.unwrap().unwrap()
     }
@@ -256,6 +323,13 @@ impl World {
             .connect_with_connector(tower::service_fn(dial))
             .await
     }
+}
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 pub(crate) fn config(folder: PathBuf) -> Config {
