@@ -47,6 +47,25 @@ pub struct Signer {
     reminder: Reminder,
 }
 
+/// How much of what was wanted is signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Signed {
+    All,
+    /// The server refused the rest, which it may not know of any more, or not yet.
+    Some,
+}
+
+/// Why the next round waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    /// For something to sign.
+    None,
+    /// A part was refused. Whatever is new need not wait.
+    Refusal(Duration),
+    /// No server could sign anything.
+    Failure(Duration),
+}
+
 impl Signer {
     /// A signer of SVIDs with keys of `key_type`.
     pub fn new(
@@ -74,58 +93,72 @@ impl Signer {
     /// # Errors
     /// None at present: a failure is logged and tried again.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SigningError> {
-        let mut retry_in = None;
+        let mut pause = Pause::None;
         loop {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                () = self.select(retry_in) => {}
+                () = self.select(pause) => {}
             }
             let result = tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 result = self.sign_wanted() => result,
             };
-            retry_in = self.handle(result);
+            pause = self.handle(result);
         }
     }
 
     /// Waits until an SVID may have to be signed. After a failure nobody can hasten the next try.
-    async fn select(&self, retry_in: Option<Duration>) {
-        if let Some(wait) = retry_in {
+    async fn select(&self, pause: Pause) {
+        if let Pause::Failure(wait) = pause {
             sleep(wait).await;
             return;
         }
         let now = self.clock.now();
         let next = self.cache.next_rotation();
         let next = next.map_or(MAX_SLEEP, |next| next.saturating_duration_since(now));
+        // A whole second at least: the clock has no finer steps.
+        let next = next.clamp(Duration::from_secs(1), MAX_SLEEP);
+        let next = match pause {
+            Pause::Refusal(wait) => next.min(wait),
+            Pause::None | Pause::Failure(_) => next,
+        };
         tokio::select! {
             () = self.cache.unsigned() => {}
-            // A whole second at least: the clock has no finer steps.
-            () = sleep(next.clamp(Duration::from_secs(1), MAX_SLEEP)) => {}
+            () = sleep(next) => {}
         }
     }
 
-    /// How long to wait after a round with this result; `None` is until something happens.
-    fn handle(&mut self, result: Result<(), SigningError>) -> Option<Duration> {
-        let Err(error) = result else {
-            self.backoff.reset();
-            self.outage.reset();
-            self.reminder.reset();
-            return None;
+    /// What a round with this result is followed by.
+    fn handle(&mut self, result: Result<Signed, SigningError>) -> Pause {
+        let error = match result {
+            Ok(signed) => {
+                self.outage.reset();
+                self.reminder.reset();
+                return match signed {
+                    Signed::All => {
+                        self.backoff.reset();
+                        Pause::None
+                    }
+                    Signed::Some => Pause::Refusal(self.backoff.next(jitter())),
+                };
+            }
+            Err(error) => error,
         };
         match error.is_outage() && !self.reminder.is_due() {
             true => debug!(error = %chain(&error), "SVID sync failed"),
             false => error!(error = %chain(&error), "SVID sync failed"),
         }
-        Some(match error.is_outage() {
+        Pause::Failure(match error.is_outage() {
             true => self.outage.next(jitter()),
             false => self.backoff.next(jitter()),
         })
     }
 
     /// Has everything signed that is wanted now, in batches.
-    async fn sign_wanted(&mut self) -> Result<(), SigningError> {
+    async fn sign_wanted(&mut self) -> Result<Signed, SigningError> {
         let wanted = self.cache.wanted(self.clock.now());
         let mut rest = wanted.as_slice();
+        let mut outcome = Signed::All;
         while !rest.is_empty() {
             let (batch, tail) = rest.split_at(self.batch.0.min(rest.len()));
             let signed = match self.sign(batch).await {
@@ -138,10 +171,13 @@ impl Signer {
                 }
             };
             self.batch.grow();
+            if signed.len() < batch.len() {
+                outcome = Signed::Some;
+            }
             self.cache.set_svids(signed);
             rest = tail;
         }
-        Ok(())
+        Ok(outcome)
     }
 
     async fn sign(&self, batch: &[Wanted]) -> Result<Vec<(EntryId, CachedSvid)>, SigningError> {

@@ -8,7 +8,7 @@ use proto::spire::api::types::permission_denied_details::Reason;
 use tokio::time::Instant;
 
 use crate::fake_server::FakeServer;
-use crate::harness::{Home, ids, next, own_entry, wait_until};
+use crate::harness::{Home, entry, ids, next, own_entry, wait_until};
 
 /// Servers that share what they know, and an agent's home that asks for nothing by itself.
 fn pushing() -> (FakeServer, Home) {
@@ -76,6 +76,23 @@ async fn entry_and_bundle_come_change_and_go() {
     server.with(|registry| registry.entries.clear());
     // The last identity is gone.
     while next(&mut stream).await.is_ok() {}
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_signing_is_asked_for_again_and_holds_nothing_up() {
+    let (server, home) = pushing();
+    server.with(|registry| {
+        registry.unknown = Some("late");
+        registry.entries = vec![entry("late", "/late", "uid:4242424")];
+    });
+    let agent = home.start(&server).await;
+    wait_until(async || server.asked().batches.len() >= 2).await;
+    server.with(|registry| registry.entries.push(own_entry("e1", "/web")));
+    agent.wait_for_x509().await;
+    server.with(|registry| registry.unknown = None);
+    let batches = server.asked().batches.len();
+    wait_until(async || server.asked().batches.len() > batches).await;
     agent.stop().await;
 }
 

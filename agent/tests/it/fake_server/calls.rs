@@ -202,7 +202,8 @@ pub(super) fn batch_new_x509_svid(
         let entry = registry
             .entries
             .iter()
-            .find(|entry| entry.id == params.entry_id);
+            .find(|entry| entry.id == params.entry_id)
+            .filter(|entry| registry.unknown != Some(entry.id.as_str()));
         match entry {
             Some(entry) => svid_api::batch_new_x509svid_response::Result {
                 status: Some(convert::status::ok()),

@@ -56,6 +56,8 @@ pub(crate) struct Registry {
     pub(crate) replaced: BTreeSet<String>,
     pub(crate) attest_refused: bool,
     pub(crate) fails_to_sign: bool,
+    /// The id of an entry that signing does not know of.
+    pub(crate) unknown: Option<&'static str>,
     pub(crate) agent_ttl: Duration,
     pub(crate) svid_ttl: Duration,
     pub(crate) jwt_ttl: Duration,
@@ -122,6 +124,7 @@ impl FakeServer {
             replaced: BTreeSet::new(),
             attest_refused: false,
             fails_to_sign: false,
+            unknown: None,
             agent_ttl: TTL,
             svid_ttl: TTL,
             jwt_ttl: TTL,
