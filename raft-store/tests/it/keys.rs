@@ -10,7 +10,8 @@ use raft_store::{
     SealError, SealProvider as _, SealProviderError, Store,
 };
 
-use crate::fixture::{NOW, close, open, options, proposal};
+use crate::fixture::{NOW, STARTS, close, open, options, proposal};
+use crate::net::{Cluster, SOON};
 
 fn secret(text: &str) -> SecretBytes {
     SecretBytes::new(text.as_bytes().to_vec())
@@ -139,7 +140,7 @@ async fn a_worn_data_key_is_renewed_before_it_is_used_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.limits.seals = 8;
-    let (store, driver) = Store::start(options, crate::fixture::STARTS).await.unwrap();
+    let (store, driver) = Store::start(options, STARTS).await.unwrap();
     prepare(&store, AuthorityKind::Jwt, "a").await;
     let name = RecordName::new("x");
     for _ in 0..5 {
@@ -151,4 +152,28 @@ async fn a_worn_data_key_is_renewed_before_it_is_used_up() {
     assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
     assert_eq!(store.seal(&name, &secret("x")).unwrap().key_id, 2);
     close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_on_one_member_reaches_all_and_two_at_once_do_no_harm() {
+    let cluster = Cluster::of_three().await;
+    let ids: Vec<u64> = cluster.members.keys().copied().collect();
+    for kind in AuthorityKind::ALL {
+        prepare(cluster.store(ids[0]), kind, "a").await;
+    }
+    let (one, other) = tokio::join!(
+        cluster.store(ids[1]).rotate_data_key(NOW),
+        cluster.store(ids[2]).rotate_data_key(NOW)
+    );
+    assert!(one.is_ok() || other.is_ok(), "{one:?}, {other:?}");
+    // Whoever was overtaken left nothing that a tending does not clear away.
+    cluster.store(ids[1]).rotate_data_key(NOW).await.unwrap();
+    for id in ids {
+        let store = cluster.store(id);
+        store.linearizable(SOON).await.unwrap();
+        for kind in AuthorityKind::ALL {
+            assert_eq!(opened(store, kind, "a"), b"a", "on member {id}");
+        }
+    }
+    cluster.stop().await;
 }

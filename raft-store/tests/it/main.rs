@@ -4,6 +4,7 @@
 mod backup;
 mod changes;
 mod cluster;
+mod disaster;
 mod fixture;
 mod formats;
 mod keys;
