@@ -37,11 +37,7 @@ impl LogLayer {
 
     fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
         let level = Level::from(metadata.level());
-        let ceiling = match is_library(metadata.target()) {
-            true => self.shared.level().min(Level::Warn),
-            false => self.shared.level(),
-        };
-        level <= ceiling
+        level <= self.shared.level().min(ceiling(metadata.target()))
     }
 }
 
@@ -109,19 +105,18 @@ where
 
 /// Crates that log through `tracing` and are not ours.
 fn is_library(target: &str) -> bool {
-    let name = target.split("::").next().unwrap_or_default();
-    matches!(
-        name,
-        "h2" | "hyper"
-            | "hyper_util"
-            | "mio"
-            | "openraft"
-            | "rustls"
-            | "tokio"
-            | "tokio_util"
-            | "tonic"
-            | "tower"
-    )
+    ceiling(target) < Level::Trace
+}
+
+/// The most talkative level that a crate is heard at.
+fn ceiling(target: &str) -> Level {
+    match target.split("::").next().unwrap_or_default() {
+        // Warns of every message that an absent member did not get; the store tells that once.
+        "openraft" => Level::Error,
+        "h2" | "hyper" | "hyper_util" | "mio" | "rustls" | "tokio" | "tokio_util" | "tonic"
+        | "tower" => Level::Warn,
+        _ => Level::Trace,
+    }
 }
 
 #[derive(Debug, Default)]

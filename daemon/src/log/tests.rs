@@ -106,6 +106,7 @@ fn level_and_file_change_while_running() {
         std::fs::rename(&path, &moved).unwrap();
         control.reopen().unwrap();
         info!(target: "h2::codec", "frames are nobody's business");
+        warn!(target: "openraft::replication", "nor is every lost heartbeat");
         control.set_level(Level::Fatal);
         error!("silenced");
         control.set_level(control.launch_level());

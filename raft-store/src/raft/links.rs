@@ -23,10 +23,20 @@ pub(crate) struct Links {
     connector: Arc<dyn PeerConnector>,
     cluster_id: [u8; 16],
     slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
-    /// When a member answered last.
-    contacts: Mutex<BTreeMap<u64, Instant>>,
+    contacts: Mutex<BTreeMap<u64, Contact>>,
     /// Takes the news of members whose connections broke.
     lost: mpsc::Sender<u64>,
+}
+
+/// What is known of a member's presence.
+#[derive(Clone, Copy, Debug)]
+struct Contact {
+    /// When it answered last.
+    answered_at: Option<Instant>,
+    /// Since when it has not.
+    silent_since: Option<Instant>,
+    /// Whether that was told.
+    is_missed: bool,
 }
 
 /// Why a request to another member has no answer.
@@ -128,7 +138,11 @@ impl Links {
             request: Some(request),
         });
         let asked = self.exchange(member_id, address, lane, Bytes::from(request), deadline);
-        let Ok(answer) = timeout(deadline, asked).await else {
+        let answer = timeout(deadline, asked).await;
+        if !matches!(answer, Ok(Ok(_))) {
+            self.note_contact(member_id, false);
+        }
+        let Ok(answer) = answer else {
             self.note_silence(member_id, lane);
             let source = Some(io::ErrorKind::TimedOut.into());
             return Err(LinkError::NoAnswer(peer_error(member_id, address, source)));
@@ -158,7 +172,34 @@ impl Links {
 
     /// When this member answered last.
     pub(crate) fn last_contact(&self, member_id: u64) -> Option<Instant> {
-        self.contacts.lock().get(&member_id).copied()
+        self.contacts.lock().get(&member_id)?.answered_at
+    }
+
+    /// Tells once when a member has not been heard of for a while, and once when it is back.
+    fn note_contact(&self, member_id: u64, has_answered: bool) {
+        let now = Instant::now();
+        let mut contacts = self.contacts.lock();
+        let contact = contacts.entry(member_id).or_insert(Contact {
+            answered_at: None,
+            silent_since: None,
+            is_missed: false,
+        });
+        if has_answered {
+            if contact.is_missed {
+                tracing::info!(member_id, "member answers again");
+            }
+            *contact = Contact {
+                answered_at: Some(now),
+                silent_since: None,
+                is_missed: false,
+            };
+            return;
+        }
+        let since = *contact.silent_since.get_or_insert(now);
+        if !contact.is_missed && since + MISSED_AFTER < now {
+            contact.is_missed = true;
+            tracing::warn!(member_id, "member does not answer");
+        }
     }
 
     /// Forgets members that are not among these.
@@ -178,7 +219,7 @@ impl Links {
         let connection = self.connection(member_id, address, lane).await?;
         match connection.exchange(request, deadline).await {
             Ok(answer) => {
-                self.contacts.lock().insert(member_id, Instant::now());
+                self.note_contact(member_id, true);
                 self.note_answer(member_id, lane);
                 Ok(answer)
             }
@@ -324,6 +365,9 @@ const MAX_LOST: usize = 64;
 
 /// How long a connection may take to come about, its handshake included.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a member may be silent before the log says so.
+const MISSED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a connection may leave requests without an answer.
 const MAX_SILENCE: Duration = Duration::from_millis(800);

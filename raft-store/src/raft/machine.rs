@@ -174,13 +174,14 @@ impl Machine {
         self.db.write(effects.rows, &effects.position)?;
         crash::point("apply.after_write");
         self.model.feed.publish(effects.changes, effects.revision);
+        // First: whoever has its outcome listens to no responder any more.
+        for responder in responders {
+            responder.send(());
+        }
         for (request_id, outcome) in outcomes {
             self.model.waiters.tell(request_id, outcome);
         }
         self.tell_applied();
-        for responder in responders {
-            responder.send(());
-        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::fixture::{close, entry, open, proposal};
+use crate::net::Cluster;
 
 /// Anonymous memory: the program text of a test binary is not what a server would have.
 fn resident_kib() -> u64 {
@@ -97,6 +98,24 @@ async fn throughput_memory_and_restart_in_figures() {
     eprintln!("restart with 100,000 entries: {:?}", start.elapsed());
     assert_eq!(store.read(State::state_hash), hash);
     close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throughput_of_three_members_in_figures() {
+    if std::env::var_os(FIGURES).is_none() {
+        return;
+    }
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.followers_of(leader)[0];
+    for (part, id) in [("leader", leader), ("follower", follower)] {
+        eprintln!("taken by the {part}:");
+        let store = cluster.store(id);
+        load(store, 1, 1, 500, &format!("{part}-one")).await;
+        load(store, 64, 1, 10_000, &format!("{part}-sixtyfour")).await;
+        load(store, 256, 1, 20_000, &format!("{part}-many")).await;
+    }
+    cluster.stop().await;
 }
 
 const FIGURES: &str = "RAFT_STORE_FIGURES";
