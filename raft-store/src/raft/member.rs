@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Types;
 use super::change::{Granted, Refusal};
 use super::disk::{self, Disk};
 use super::forward::{Forwarder, address_of};
@@ -26,6 +25,7 @@ use super::propose::{ConfirmError, WriteError};
 use super::serve::{AnswerError, Answering};
 use super::start::start_error;
 use super::status::ClusterStatus;
+use super::{Types, Vote};
 use super::{departure, failover, hashes, membership};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, AnnounceOutcome, Command, Envelope, Outcome, RequestId};
@@ -359,6 +359,12 @@ impl Shared {
     /// Ends this member, for a reason of its own.
     pub(super) fn end(&self, reason: Stopped) {
         self.ended.send_replace(Some(reason));
+    }
+
+    /// The vote that this member has given, or knows of.
+    pub(super) fn known_vote(&self) -> Vote {
+        let metrics = self.raft.server_metrics();
+        metrics.borrow_watched().vote
     }
 
     /// Whether the record of this member says that it was removed.

@@ -28,6 +28,8 @@ mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
+mod stranger_tests;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;

@@ -192,9 +192,18 @@ impl Answering {
     ) -> Result<wire::SnapshotResponse, AnswerError> {
         let missing = || AnswerError::Unreadable(DecodeError::Field("vote"));
         let vote = vote_from(&request.vote.ok_or_else(missing)?);
+        let known = self.shared.known_vote();
+        if known > vote {
+            // From a leader of the past: told so before it sends the rest.
+            return Ok(wire::SnapshotResponse {
+                vote: Some(vote_message(&known)),
+            });
+        }
         let mut incoming = self.incoming.lock().await;
         match request.chunk.and_then(|chunk| chunk.part) {
             Some(Part::Manifest(manifest)) => {
+                let own_id = &self.shared.identity.cluster_id;
+                check_home(&manifest, own_id).map_err(AnswerError::Snapshot)?;
                 let receiver = Receiver::begin(&self.dir.incoming(), manifest);
                 *incoming = Some(receiver.map_err(AnswerError::Snapshot)?);
             }
@@ -222,6 +231,19 @@ impl Answering {
 
 fn stopped(error: &dyn std::error::Error) -> AnswerError {
     AnswerError::Stopped(chain(error))
+}
+
+/// A snapshot of another cluster holds another cluster's keys.
+fn check_home(
+    manifest: &wire::SnapshotManifest,
+    cluster_id: &[u8; 16],
+) -> Result<(), StorageError> {
+    if manifest.cluster_id == cluster_id {
+        return Ok(());
+    }
+    Err(StorageError::Foreign {
+        what: "a snapshot that a peer sent",
+    })
 }
 
 fn no_manifest() -> AnswerError {

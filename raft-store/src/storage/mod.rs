@@ -59,6 +59,12 @@ pub enum StorageError {
         /// What.
         what: String,
     },
+    /// What was read belongs to another cluster.
+    #[error("{what} belongs to another cluster")]
+    Foreign {
+        /// What.
+        what: &'static str,
+    },
     /// What was read cannot be decoded.
     #[error("{what} cannot be read")]
     Unreadable {

@@ -1,11 +1,13 @@
 //! Three members: what one takes, all have, whoever leads and whoever is gone.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use identity::entry::EntryId;
 use raft_store::{
-    AdmitOutcome, CreateEntries, Limits, MembershipError, Proposal, ProposeError, ReadError, Role,
-    State, Store,
+    AdmitOutcome, CreateEntries, Lane, Limits, MembershipError, Proposal, ProposeError, ReadError,
+    Role, State, Store,
 };
 use tokio::time::Instant;
 
@@ -240,6 +242,45 @@ async fn a_member_far_behind_gets_a_snapshot_and_then_votes() {
             .snapshot_index
             .is_some()
     );
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+/// Parts of a snapshot that were changed on their way.
+static FLIPPED: AtomicU32 = AtomicU32::new(0);
+
+fn flip_the_first_parts(lane: Lane, request: Bytes) -> Bytes {
+    let is_part = lane == Lane::Snapshot && request.len() > 4096;
+    if !is_part || FLIPPED.load(Ordering::SeqCst) >= 2 {
+        return request;
+    }
+    FLIPPED.fetch_add(1, Ordering::SeqCst);
+    let mut bytes = request.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    Bytes::from(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_damaged_on_its_way_is_sent_again() {
+    let limits = Limits {
+        snapshot_every: 50,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::of_one(limits).await;
+    for n in 0..120 {
+        create(cluster.any(), &format!("entry-{n}")).await;
+    }
+    let deadline = Instant::now() + SOON;
+    while cluster.any().status().unwrap().purged_index.is_none() {
+        assert!(Instant::now() < deadline, "nothing purged");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.net.mangle(Some(flip_the_first_parts));
+    let joined = cluster.join().await;
+    assert_eq!(FLIPPED.load(Ordering::SeqCst), 2);
+    cluster.net.mangle(None);
+    assert_eq!(cluster.store(joined).read(State::entry_count), 120);
     until_equal(&cluster).await;
     cluster.stop().await;
 }

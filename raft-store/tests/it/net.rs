@@ -154,7 +154,6 @@ impl Net {
     }
 
     /// Changes all requests on their way.
-    #[expect(dead_code, reason = "for the refusals to come")]
     pub(crate) fn mangle(&self, mangle: Option<Mangle>) {
         *self.mangle.lock() = mangle;
     }
