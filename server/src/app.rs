@@ -253,6 +253,7 @@ impl Foundation {
         let cluster = ClusterControl {
             store: store.clone(),
             clock: Arc::clone(&clock),
+            invitations: running.as_ref().map(|member| member.invitations.clone()),
             seal_key_path: config.seal_key_path.clone(),
             server: supervisor.shutdown(),
         };

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::supervisor::Shutdown;
-
 use identity::clock::Clock;
 use raft_store::backup::{BackupError, BackupReader};
 use raft_store::{
     ClusterStatus, MembershipError, Proposal, RotateError, Rotation, StoppedError, Store,
 };
+
+use crate::peers::{InvitationError, Invitations, IssuedInvite};
 
 /// The cluster in the hands of an operator.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct ClusterControl {
     pub store: Store,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Makes invitations; `None` for a server that no other can reach.
+    pub invitations: Option<Invitations>,
     /// Where the key lies that seals the data keys.
     pub seal_key_path: PathBuf,
     /// Ends this member's process.
@@ -32,6 +35,16 @@ impl ClusterControl {
     /// Where the key lies that backups can be opened with.
     pub fn seal_key_path(&self) -> &Path {
         &self.seal_key_path
+    }
+
+    /// Makes an invitation for one further member.
+    ///
+    /// # Errors
+    ///
+    /// See [`InviteError`].
+    pub async fn invite(&self, ttl: Duration) -> Result<IssuedInvite, InviteError> {
+        let invitations = self.invitations.as_ref().ok_or(InviteError::Alone)?;
+        Ok(invitations.issue(ttl).await?)
     }
 
     /// How each member is, as far as it answers in time.
@@ -99,6 +112,19 @@ impl ClusterControl {
     pub async fn backup(&self) -> Result<BackupReader, BackupError> {
         self.store.backup(self.clock.now()).await
     }
+}
+
+/// Why there is no invitation.
+#[derive(Debug, thiserror::Error)]
+pub enum InviteError {
+    /// This server is none that another could join.
+    #[error(
+        "this server listens to no other members: add a cluster block with a peer_address to its config and restart it"
+    )]
+    Alone,
+    /// It could not be made.
+    #[error(transparent)]
+    Invitation(#[from] InvitationError),
 }
 
 /// A cluster's id as it is shown: 32 hex digits.

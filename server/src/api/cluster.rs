@@ -11,7 +11,6 @@ use raft_store::backup::BackupReader;
 use raft_store::{ClusterStatus, DiskState, MemberStatus};
 use tonic::{Request, Response, Status};
 
-use crate::api::status::not_implemented;
 use crate::api::status_cluster as status;
 use crate::cluster::{ClusterControl, cluster_id_text};
 
@@ -42,9 +41,15 @@ impl Cluster for ClusterApi {
 
     async fn create_invite(
         &self,
-        _request: Request<wire::CreateInviteRequest>,
+        request: Request<wire::CreateInviteRequest>,
     ) -> Result<Response<wire::CreateInviteResponse>, Status> {
-        Err(not_implemented("CreateInvite"))
+        let ttl = Duration::from_secs(request.into_inner().ttl_s.into());
+        let issued = self.control.invite(ttl).await;
+        let issued = issued.map_err(|error| status::no_invite(&error))?;
+        Ok(Response::new(wire::CreateInviteResponse {
+            invite: issued.text.to_string(),
+            expires_at: issued.expires_at.as_secs(),
+        }))
     }
 
     async fn remove_member(

@@ -5,10 +5,34 @@ use raft_store::{MembershipError, RotateError, StoppedError};
 use tonic::{Code, Status};
 
 use super::status::{failed, log_cause, store_failure};
+use crate::cluster::InviteError;
+use crate::peers::InvitationError;
 
 /// The answer of a member whose store has stopped.
 pub(super) fn no_status(error: &StoppedError) -> Status {
     failed(Code::Unavailable, "failed to tell the status", error)
+}
+
+/// The answer when there is no invitation.
+pub(super) fn no_invite(error: &InviteError) -> Status {
+    const WHAT: &str = "failed to make an invitation";
+    log_cause(WHAT, error);
+    let error = match error {
+        InviteError::Alone => return failed(Code::FailedPrecondition, WHAT, error),
+        InviteError::Invitation(error) => error,
+    };
+    match error {
+        InvitationError::Ttl => failed(Code::InvalidArgument, WHAT, error),
+        InvitationError::TooMany => failed(Code::ResourceExhausted, WHAT, error),
+        InvitationError::NoAuthority | InvitationError::Stopped => {
+            failed(Code::Unavailable, WHAT, error)
+        }
+        InvitationError::Overtaken => failed(Code::Aborted, WHAT, error),
+        InvitationError::Store(cause) => store_failure(WHAT, cause),
+        InvitationError::Authority(_) | InvitationError::Secret(_) | InvitationError::Seal(_) => {
+            failed(Code::Internal, WHAT, error)
+        }
+    }
 }
 
 /// The answer when a member stays.

@@ -74,6 +74,7 @@ mod tests {
                 "bundle show",
                 "cluster backup",
                 "cluster invite",
+                "cluster join",
                 "cluster leave",
                 "cluster members",
                 "cluster recover",

@@ -4,7 +4,7 @@ use daemon::{command_line::Command, flags::Parsed, process};
 
 use crate::{
     app,
-    config::{self, LoadArgs},
+    config::{self, Config, LoadArgs},
 };
 
 pub(super) fn command() -> Command {
@@ -19,7 +19,11 @@ pub(super) fn command() -> Command {
 }
 
 async fn run(parsed: &Parsed) -> anyhow::Result<()> {
-    let config = config::load(&LoadArgs::from_flags(parsed))?;
+    serve(config::load(&LoadArgs::from_flags(parsed))?).await
+}
+
+/// Runs a server with these settings until it is told to stop.
+pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     let log = process::prepare(config.log.clone())?;
     let outcome = app::run(config, log).await;
     if let Err(error) = &outcome {

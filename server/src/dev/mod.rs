@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use daemon::{command_line::Terminal, supervisor::Shutdown};
+use daemon::command_line::Terminal;
 use identity::trust_domain::TrustDomain;
 
 pub use self::folder::MAX_REPLICAS;
@@ -60,7 +60,7 @@ async fn run_in(
     options: &Options,
     terminal: &mut Terminal,
 ) -> anyhow::Result<()> {
-    let mut servers = Servers::start(options, folder, Shutdown::new()).await?;
+    let mut servers = Servers::start(options, folder).await?;
     let ports = servers.ports().to_vec();
     let mut agent = None;
     let node = async {

@@ -34,22 +34,20 @@ use crate::{
 pub(super) struct Servers {
     ports: Vec<u16>,
     running: FuturesUnordered<BoxFuture<'static, anyhow::Result<()>>>,
-    shutdown: Shutdown,
+    /// One for each, since one that leaves its cluster stops alone.
+    shutdowns: Vec<Shutdown>,
 }
 
 /// A server on its way.
 struct Plan {
     files: ServerFiles,
     config: Config,
+    shutdown: Shutdown,
 }
 
 impl Servers {
     /// Starts as many as `options` say and returns once all of them take calls.
-    pub(super) async fn start(
-        options: &Options,
-        folder: &Folder,
-        shutdown: Shutdown,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn start(options: &Options, folder: &Folder) -> anyhow::Result<Self> {
         ensure_fits(options, folder)?;
         let ports = Ports::choose(options, folder)?;
         let plans = plans(options, folder, &ports)?;
@@ -59,7 +57,7 @@ impl Servers {
         let mut servers = Self {
             ports: Vec::new(),
             running: FuturesUnordered::new(),
-            shutdown,
+            shutdowns: plans.iter().map(|plan| plan.shutdown.clone()).collect(),
         };
         match servers.start_all(plans).await {
             Ok(()) => {
@@ -102,7 +100,9 @@ impl Servers {
 
     /// Stops all and waits for them; the first failure counts.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
-        self.shutdown.request();
+        for shutdown in &self.shutdowns {
+            shutdown.request();
+        }
         let mut first = Ok(());
         while let Some(ended) = self.running.next().await {
             first = first.and(ended);
@@ -115,7 +115,7 @@ impl Servers {
         let founder = founder.context("at least one server is needed")?;
         let (known, new): (Vec<_>, Vec<_>) = plans.into_iter().partition(Plan::ran_before);
         // A member is up only when a quorum is: those of an earlier run start together.
-        let started = join_all(known.iter().map(|plan| plan.start(&self.shutdown))).await;
+        let started = join_all(known.iter().map(|plan| plan.start())).await;
         let mut first = Ok(());
         for (plan, app) in known.iter().zip(started) {
             match app {
@@ -128,7 +128,7 @@ impl Servers {
             if plan.files.number > 1 {
                 write_invite(&founder, &plan.files).await?;
             }
-            let app = plan.start(&self.shutdown).await?;
+            let app = plan.start().await?;
             self.add(&plan, app);
         }
         Ok(())
@@ -146,8 +146,8 @@ impl Plan {
         has_run(&self.files)
     }
 
-    async fn start(&self, shutdown: &Shutdown) -> anyhow::Result<App> {
-        let started = App::start(&self.config, Arc::new(SystemClock), shutdown.clone());
+    async fn start(&self) -> anyhow::Result<App> {
+        let started = App::start(&self.config, Arc::new(SystemClock), self.shutdown.clone());
         let app = started.instrument(self.span()).await;
         app.with_context(|| {
             format!(
@@ -219,7 +219,11 @@ fn plans(options: &Options, folder: &Folder, ports: &Ports) -> anyhow::Result<Ve
         let mut config = config::load(&LoadArgs::from_path(&files.config))?;
         // No port in a file is the default port; here it is any that is free.
         config.bind_port = port.unwrap_or(0);
-        Ok(Plan { files, config })
+        Ok(Plan {
+            files,
+            config,
+            shutdown: Shutdown::new(),
+        })
     });
     plans.collect()
 }

@@ -37,9 +37,8 @@ const DEFAULT_TTL: Duration = Duration::from_secs(600);
 async fn invite(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let format = OutputFormat::chosen(parsed)?;
     let ttl_s = u32::try_from(parsed.duration("ttl").as_secs()).ok();
-    let ttl_s = ttl_s.filter(|ttl_s| *ttl_s > 0);
     let request = CreateInviteRequest {
-        ttl_s: ttl_s.context("-ttl must be at least a second and at most a century")?,
+        ttl_s: ttl_s.context("the value of -ttl is too large")?,
     };
     let mut client = connect(parsed).await?;
     let response = api::answer(client.create_invite(request).await)?;
@@ -55,10 +54,10 @@ fn instructions(response: &CreateInviteResponse) -> String {
     format!(
         "This invitation admits one server, until {until}. On its host, whose config has a cluster block:\n\
          \n\
-         \x20 conclave-server cluster join -config server.conf -invite {invite}\n\
-         \x20 conclave-server run -config server.conf\n\
+         \x20 conclave-server cluster join -run -config server.conf -invite {invite}\n\
          \n\
-         Whoever holds it can join: to keep it out of the list of processes, put it into a file and give -inviteFile.\n",
+         Without -run it joins only, and `conclave-server run` or the service starts it. Whoever holds the invitation\n\
+         can join: to keep it out of the list of processes, put it into a file and give -inviteFile.\n",
         until = utc_text(response.expires_at),
     )
 }
@@ -76,10 +75,10 @@ mod tests {
         let expected = "\
 This invitation admits one server, until 2100-01-01 00:00:00 +0000 UTC. On its host, whose config has a cluster block:
 
-  conclave-server cluster join -config server.conf -invite conclave-invite-v1.abc
-  conclave-server run -config server.conf
+  conclave-server cluster join -run -config server.conf -invite conclave-invite-v1.abc
 
-Whoever holds it can join: to keep it out of the list of processes, put it into a file and give -inviteFile.
+Without -run it joins only, and `conclave-server run` or the service starts it. Whoever holds the invitation
+can join: to keep it out of the list of processes, put it into a file and give -inviteFile.
 ";
         assert_eq!(instructions(&response), expected);
     }

@@ -9,6 +9,7 @@ mod leadership;
 mod membership;
 mod restore;
 mod seal;
+mod start;
 mod status;
 mod table;
 
@@ -18,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::api;
 
-pub(super) fn commands() -> [Command; 10] {
+pub(super) fn commands() -> [Command; 11] {
     [
         backup::command(),
         invite::command(),
@@ -28,6 +29,7 @@ pub(super) fn commands() -> [Command; 10] {
         restore::recover_command(),
         restore::restore_command(),
         seal::rotate_command(),
+        start::join_command(),
         status::command(),
         status::members_command(),
     ]

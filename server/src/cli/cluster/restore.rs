@@ -22,6 +22,7 @@ use crate::{
     cli::{api, quantity::quantity},
     cluster::cluster_id_text,
     config::{self, Config, LoadArgs},
+    peers,
 };
 
 pub(super) fn restore_command() -> Command {
@@ -130,7 +131,7 @@ impl Place {
         let cluster = config.cluster.as_ref();
         let text = |text: fn(&config::Cluster) -> &str| cluster.map_or("", text).into();
         Self {
-            store: config.data_dir.join("store"),
+            store: peers::store_folder(&config.data_dir),
             peer_identity: config.data_dir.join("peer.sealed"),
             seal: FileSeal::at(&config.seal_key_path),
             home: NewHome {
