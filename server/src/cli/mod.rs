@@ -73,6 +73,7 @@ mod tests {
                 "bundle set",
                 "bundle show",
                 "cluster backup",
+                "cluster init",
                 "cluster invite",
                 "cluster join",
                 "cluster leave",

@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::api;
 
-pub(super) fn commands() -> [Command; 11] {
+pub(super) fn commands() -> [Command; 12] {
     [
         backup::command(),
         invite::command(),
@@ -29,6 +29,7 @@ pub(super) fn commands() -> [Command; 11] {
         restore::recover_command(),
         restore::restore_command(),
         seal::rotate_command(),
+        start::init_command(),
         start::join_command(),
         status::command(),
         status::members_command(),

@@ -2,11 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use daemon::{
     command_line::{Command, Terminal, utc_text},
     flags::Parsed,
@@ -76,10 +75,10 @@ async fn restore(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()>
             home: place.home,
             now: SystemClock.now(),
         })?;
-        forget(&place.peer_identity)?;
         anyhow::Ok(restored)
     });
     let restored = restored.await??;
+    peers::forget_identity(&config)?;
     terminal.print(&done("restored", &restored, &config, &arguments.path));
     Ok(())
 }
@@ -108,10 +107,10 @@ async fn recover(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()>
             home: place.home,
             now: SystemClock.now(),
         })?;
-        forget(&place.peer_identity)?;
         anyhow::Ok(recovered)
     });
     let recovered = recovered.await??;
+    peers::forget_identity(&config)?;
     terminal.print("\n");
     terminal.print(&done("recovered", &recovered, &config, &arguments.path));
     Ok(())
@@ -120,8 +119,6 @@ async fn recover(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()>
 /// Where the new cluster is to be, by the config.
 struct Place {
     store: PathBuf,
-    /// Proves who a member is in the cluster that was.
-    peer_identity: PathBuf,
     seal: FileSeal,
     home: NewHome,
 }
@@ -132,7 +129,6 @@ impl Place {
         let text = |text: fn(&config::Cluster) -> &str| cluster.map_or("", text).into();
         Self {
             store: peers::store_folder(&config.data_dir),
-            peer_identity: config.data_dir.join("peer.sealed"),
             seal: FileSeal::at(&config.seal_key_path),
             home: NewHome {
                 peer_address: text(|cluster| &cluster.peer_address),
@@ -140,14 +136,6 @@ impl Place {
                 program_version: env!("CARGO_PKG_VERSION").into(),
             },
         }
-    }
-}
-
-fn forget(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)
-            .with_context(|| format!("delete {} before the server starts", path.display())),
-        _ => Ok(()),
     }
 }
 

@@ -10,11 +10,23 @@ use daemon::{
 use identity::clock::SystemClock;
 
 use crate::{
+    app,
     cli::{api, run},
     cluster::cluster_id_text,
     config::{self, Config, LoadArgs},
     peers,
 };
+
+pub(super) fn init_command() -> Command {
+    Command {
+        words: "cluster init",
+        synopsis: "Makes the first member of a new cluster, ready to run.",
+        error_prefix: api::ERROR_PREFIX,
+        deadline: None,
+        flags: || config::run_flags("cluster init"),
+        run: |parsed, terminal| Box::pin(init(parsed, terminal)),
+    }
+}
 
 pub(super) fn join_command() -> Command {
     Command {
@@ -38,6 +50,25 @@ pub(super) fn join_command() -> Command {
         },
         run: |parsed, terminal| Box::pin(join(parsed, terminal)),
     }
+}
+
+async fn init(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
+    let arguments = LoadArgs::from_flags(parsed);
+    let config = member_config(&arguments)?;
+    let cluster_id = app::init(&config, &SystemClock).await?;
+    terminal.print(&format!(
+        "Made the first member of the new cluster {cluster}. Start it, then invite the others:\n\
+         \n\
+         \x20 conclave-server run -config {path}\n\
+         \x20 conclave-server cluster invite -socketPath {socket}\n\
+         \n\
+         Keep a copy of {seal} apart from the data and its backups, which open with it alone.\n",
+        cluster = cluster_id_text(&cluster_id),
+        path = arguments.path.display(),
+        socket = config.socket_path.display(),
+        seal = config.seal_key_path.display(),
+    ));
+    Ok(())
 }
 
 async fn join(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
