@@ -111,6 +111,24 @@ async fn killed_server_costs_a_call_no_more_than_a_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn call_under_way_when_its_server_dies_is_made_on_another() {
+    let mut servers = three();
+    let client = Client::of(&[&servers[0], &servers[1], &servers[2]]);
+    client.call().await.unwrap();
+    wait_for_standby(&servers).await;
+    let at = active(&client, &servers).await;
+    servers[at].freeze();
+    let dies = async {
+        // The call is on its way by now: it is polled first.
+        tokio::task::yield_now().await;
+        servers[at].stop();
+    };
+    let (took, ()) = tokio::join!(client.call(), dies);
+    let took = took.unwrap();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silent_server_is_noticed_by_its_missing_pings() {
     let servers = three();
     let client = Client::of(&[&servers[0], &servers[1], &servers[2]]);
