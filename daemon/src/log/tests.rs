@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use time::macros::datetime;
-use tracing::{debug, error, info, subscriber::with_default, warn_span};
+use tracing::{debug, error, info, info_span, subscriber::with_default, warn};
 use tracing_subscriber::{Registry, layer::SubscriberExt};
 
 use super::{
