@@ -25,7 +25,7 @@ use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use raft_store::{
-    Driver, FileSeal, OpenError, Options, Proposal, SetSetting, SetSettingOutcome, Store,
+    Driver, FileSeal, OpenError, Options, Proposal, ReadError, SetSetting, SetSettingOutcome, Store,
 };
 
 use crate::agents::Agents;
@@ -336,7 +336,7 @@ impl Parts {
             bundle: BundleServer::new(BundleApi::new(self.bundles(own()))),
             cluster: ClusterServer::new(ClusterApi::new(self.cluster.clone())),
             entry: EntryServer::new(EntryApi::new(entries, own())),
-            health: HealthServer::new(HealthApi::new(self.bundles(own()))),
+            health: HealthServer::new(HealthApi::new(self.bundles(own()), self.ca.clone())),
             svid: SvidServer::new(SvidApi::new(svids, own())),
             sync: SyncServer::new(SyncApi::new(self.sync.clone())),
         }
@@ -441,6 +441,16 @@ async fn serve(
     Ok(())
 }
 
+/// What operators are told of a store that confirms nothing.
+fn not_confirmed(error: ReadError) -> String {
+    match error {
+        ReadError::NoQuorum => "no quorum: writes and attestations wait until a majority of the \
+                                members run and reach each other"
+            .to_owned(),
+        ReadError::Stopped(stopped) => format!("store stopped: {stopped}"),
+    }
+}
+
 /// Binds the data to the trust domain that it was made for: identities of one would be signed with
 /// the keys of another if the name in the config could change.
 async fn pin_trust_domain(store: &Store, clock: &dyn Clock, config: &Config) -> anyhow::Result<()> {
@@ -499,8 +509,10 @@ async fn start_health(
     let ca = parts.ca.clone();
     supervisor.start("health.ca", |shutdown| async move {
         let probe = || {
+            let may_sign = ca.may_sign();
             let can_sign = ca.can_sign();
             async move {
+                may_sign.map_err(|stale| stale.to_string())?;
                 can_sign
                     .then_some(())
                     .ok_or_else(|| "no authority is active".to_owned())
@@ -516,7 +528,7 @@ async fn start_health(
             let store = store.clone();
             async move {
                 let confirmed = store.linearizable(PROBE_WITHIN).await;
-                confirmed.map(drop).map_err(|error| error.to_string())
+                confirmed.map(drop).map_err(not_confirmed)
             }
         };
         datastore.follow(probe, shutdown).await;

@@ -10,17 +10,19 @@ use tonic::{Request, Response, Status};
 
 use crate::api::status;
 use crate::bundles::Bundles;
+use crate::ca::Ca;
 
-/// The health service: the server serves once its own bundle can be read.
+/// The health service: the server serves once its own bundle can be read, while it may sign.
 #[derive(Clone, Debug)]
 pub struct HealthApi {
     bundles: Bundles,
+    ca: Ca,
 }
 
 impl HealthApi {
-    /// The health of a server with these bundles.
-    pub fn new(bundles: Bundles) -> Self {
-        Self { bundles }
+    /// The health of a server with these bundles, which signs with `ca`.
+    pub fn new(bundles: Bundles, ca: Ca) -> Self {
+        Self { bundles, ca }
     }
 }
 
@@ -35,9 +37,14 @@ impl Health for HealthApi {
                 "per-service health is not supported",
             ));
         }
-        let status = match self.bundles.own() {
-            Some(_) => ServingStatus::Serving,
-            None => ServingStatus::NotServing,
+        let status = match (self.bundles.own(), self.ca.may_sign()) {
+            (Some(_), Ok(())) => ServingStatus::Serving,
+            (None, _) => ServingStatus::NotServing,
+            (_, Err(stale)) => {
+                // The answer has no room for the reason.
+                tracing::warn!(cause = %stale, "not healthy");
+                ServingStatus::NotServing
+            }
         };
         Ok(Response::new(HealthCheckResponse {
             status: status.into(),
