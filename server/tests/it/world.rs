@@ -97,8 +97,9 @@ impl World {
     /// Three members of a cluster, whose settings `change` made different.
     pub(crate) async fn cluster_with(change: impl Fn(&mut Cluster)) -> [Self; 3] {
         let first = Self::member(FirstStart::Bootstrap, &change).await;
-        let second = Self::member(first.invites().await, &change).await;
-        let third = Self::member(first.invites().await, &change).await;
+        let join = async || FirstStart::Join(first.invite().await.into());
+        let second = Self::member(join().await, &change).await;
+        let third = Self::member(join().await, &change).await;
         let members = [first, second, third];
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -128,10 +129,19 @@ impl World {
         Self::start_with(settings).await
     }
 
-    async fn invites(&self) -> FirstStart {
+    /// Two members of a cluster, of which the first leads.
+    pub(crate) async fn pair() -> [Self; 2] {
+        let first = Self::member(FirstStart::Bootstrap, |_| {}).await;
+        let join = FirstStart::Join(first.invite().await.into());
+        let second = Self::member(join, |_| {}).await;
+        [first, second]
+    }
+
+    /// What another member joins with.
+    pub(crate) async fn invite(&self) -> String {
         let invitations = self.member.as_ref().unwrap().invitations.as_ref().unwrap();
         let invite = invitations.issue(Duration::from_secs(60)).await.unwrap();
-        FirstStart::Join(invite.text.to_string().into())
+        invite.text.to_string()
     }
 
     /// The registry that the server serves from.

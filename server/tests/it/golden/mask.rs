@@ -118,6 +118,8 @@ impl Mask {
             "kid" | "keyId" | "authorityId" | "upstreamAuthoritySubjectKeyId" => {
                 format!("<{key}>").into()
             }
+            // A row's place depends on what else there is, members for example.
+            "nextPageToken" if text.starts_with("c1-") => "c1-N".into(),
             _ => text.into_owned().into(),
         }
     }
@@ -287,6 +289,8 @@ mod tests {
             json!("<PKIX *ecdsa.PublicKey>"),
         );
         check("value", json!("uid:1000"), json!("uid:1000"));
+        check("nextPageToken", json!("c1-2f"), json!("c1-N"));
+        check("nextPageToken", json!(""), json!(""));
     }
 
     #[test]

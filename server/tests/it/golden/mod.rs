@@ -83,6 +83,23 @@ async fn config_files_are_judged_as_recorded() {
     hold(commands("c5-config.cli").await);
 }
 
+/// Whatever was recorded is answered so by a member that does not lead.
+#[tokio::test(flavor = "multi_thread")]
+async fn follower_answers_as_recorded() {
+    for name in [
+        "00-authz.script",
+        "10-entry.script",
+        "20-agent.script",
+        "30-svid.script",
+        "40-bundle.script",
+    ] {
+        hold(script_in(name, World::of_a_follower().await).await);
+    }
+    for name in ["c1-entry.cli", "c2-agent-token-bundle.cli"] {
+        hold(commands_in(name, World::of_a_follower().await).await);
+    }
+}
+
 #[expect(
     clippy::panic,
     reason = "a test fails by panicking, here with a text for people"
@@ -95,8 +112,12 @@ fn hold(outcome: anyhow::Result<()>) {
 
 /// Runs a `*.script`. Without an agent its waits are skipped: nothing in the server may need them.
 async fn script(name: &str) -> anyhow::Result<()> {
+    script_in(name, World::new()).await
+}
+
+async fn script_in(name: &str, world: anyhow::Result<World>) -> anyhow::Result<()> {
     let (fixture, differences) = load(name)?;
-    let mut world = World::new()?;
+    let mut world = world?;
     world.start_server().await?;
     let has_agent = name.contains("workload");
     if has_agent {
@@ -120,8 +141,12 @@ async fn script(name: &str) -> anyhow::Result<()> {
 
 /// Runs a `*.cli`.
 async fn commands(name: &str) -> anyhow::Result<()> {
+    commands_in(name, World::new()).await
+}
+
+async fn commands_in(name: &str, world: anyhow::Result<World>) -> anyhow::Result<()> {
     let (fixture, _) = load(name)?;
-    let mut commands = Commands::new(World::new()?);
+    let mut commands = Commands::new(world?);
     let mut report = Report::default();
     let mut deadline = None;
     for step in &fixture.steps {

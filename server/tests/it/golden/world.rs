@@ -19,6 +19,8 @@ const COMMAND_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct World {
     // Before the directory, for it is dropped first: nothing may still write there.
     running: Vec<Child>,
+    /// The other members of the server's cluster, if it is in one. They run until the end.
+    others: Vec<crate::world::World>,
     directory: TempDir,
     pub(crate) port: u16,
     pub(crate) server_binary: PathBuf,
@@ -46,6 +48,7 @@ impl World {
             server_binary,
             directory,
             running: Vec::new(),
+            others: Vec::new(),
         };
         for (name, template) in [
             ("server.conf", include_str!("server.conf")),
@@ -56,6 +59,26 @@ impl World {
                 .replace("${port}", &world.port.to_string());
             fs::write(world.path(name), config)?;
         }
+        Ok(world)
+    }
+
+    /// The same for a server that follows in a cluster of three, whose other members run already.
+    pub(crate) async fn of_a_follower() -> anyhow::Result<Self> {
+        let mut world = Self::new()?;
+        let others = crate::world::World::pair().await;
+        fs::write(world.path("invite"), others[0].invite().await)?;
+        let peer_port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let block = format!(
+            "server {{\n  cluster {{ peer_address = \"127.0.0.1:{peer_port}\" join_file = {:?} }}",
+            world.path("invite")
+        );
+        let config = fs::read_to_string(world.path("server.conf"))?;
+        ensure!(config.starts_with("server {"), "another template: {config}");
+        fs::write(
+            world.path("server.conf"),
+            config.replacen("server {", &block, 1),
+        )?;
+        world.others = others.into();
         Ok(world)
     }
 
