@@ -142,14 +142,7 @@ impl Pool {
             .as_ref()
             .is_some_and(|one| one.id() == link.id())
         {
-            if slots.standby.is_none() {
-                slots.standby = slots.active.take();
-            } else {
-                let Slots {
-                    active, standby, ..
-                } = &mut *slots;
-                std::mem::swap(active, standby);
-            }
+            slots.change_over();
         }
         drop(slots);
         self.changed.notify_one();
@@ -217,8 +210,8 @@ impl Pool {
     fn lack(&self) -> Lack {
         let mut slots = self.slots.lock();
         slots.prune();
-        if slots.active.is_none() {
-            slots.active = slots.standby.take();
+        if slots.active.is_none() && slots.standby.is_some() {
+            slots.change_over();
         }
         match (&slots.active, &slots.standby) {
             (None, _) => Lack::Active,
@@ -256,9 +249,16 @@ impl Slots {
             return Some(Arc::clone(link));
         }
         let link = self.standby.as_ref().filter(is_new).map(Arc::clone)?;
-        self.standby = self.active.replace(Arc::clone(&link));
-        info!(address = %link.address(), "Changed over to another server");
+        self.change_over();
         Some(link)
+    }
+
+    /// The one in reserve comes into use, and the other way round.
+    fn change_over(&mut self) {
+        std::mem::swap(&mut self.active, &mut self.standby);
+        if let Some(link) = &self.active {
+            info!(address = %link.address(), "Changed over to another server");
+        }
     }
 
     /// The one in use before waits from now on, unless it leads to the same server: the keeper may
