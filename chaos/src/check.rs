@@ -17,6 +17,8 @@ pub struct Findings {
     pub acknowledged: usize,
     /// Writes whose outcome their client did not learn.
     pub undecided: usize,
+    /// Why their outcome was not learnt, each reason once.
+    pub doubts: BTreeSet<String>,
     /// Writes that were refused.
     pub refused: usize,
     /// Undecided writes that turned out to have been made.
@@ -34,10 +36,13 @@ pub struct Findings {
 pub fn writes(calls: &[Call<Write>], counters: &[String], members: &[Vec<Entry>]) -> Findings {
     let mut findings = Findings::default();
     for call in calls {
-        match call.outcome {
+        match &call.outcome {
             Outcome::Done(()) => findings.acknowledged += 1,
             Outcome::Refused(_) => findings.refused += 1,
-            Outcome::Undecided(_) => findings.undecided += 1,
+            Outcome::Undecided(text) => {
+                findings.undecided += 1;
+                findings.doubts.insert(text.clone());
+            }
         }
     }
     for (number, entries) in members.iter().enumerate() {

@@ -30,8 +30,8 @@ pub struct Busy {
     pub agents: Vec<Agent>,
     /// Who writes, and to whom.
     pub writers: Writers,
-    /// Who signs for the node that asks directly.
-    pub signers: Targets,
+    /// The node's connection to each member, and who is asked to sign for it.
+    signers: (Vec<Signer>, Targets),
     signatures: History<Signature>,
     workloads: Workloads,
     counters: Vec<String>,
@@ -84,7 +84,7 @@ impl Busy {
         let mut busy = Self {
             agents: agents(stage, &cluster).await?,
             counters: counters(&operator).await?,
-            signers: Targets::all(size),
+            signers: (Vec::new(), Targets::all(size)),
             signatures: History::default(),
             workloads: Workloads {
                 at: Vec::new(),
@@ -95,7 +95,7 @@ impl Busy {
             cluster,
             writers,
         };
-        let signers = busy.direct_signers(&operator).await?;
+        busy.signers.0 = busy.direct_signers(&operator).await?;
         busy.subscribe_workloads(&operator).await?;
         busy.begun = tokio::time::Instant::now();
         busy.writers.create(&mut busy.load, pace.create);
@@ -103,8 +103,8 @@ impl Busy {
             .raise(&mut busy.load, busy.counters.clone(), RAISE_PAUSE);
         sign(
             &mut busy.load,
-            signers,
-            &busy.signers,
+            busy.signers.0.clone(),
+            &busy.signers.1,
             &busy.signatures,
             pace.sign,
         );
@@ -115,6 +115,37 @@ impl Busy {
     /// Other load that stops with this one.
     pub fn load(&mut self) -> &mut Background {
         &mut self.load
+    }
+
+    /// Sends no more clients to a member.
+    pub fn leave_out(&self, member: usize) {
+        self.writers.targets.leave_out(member);
+        self.signers.1.leave_out(member);
+    }
+
+    /// Sends clients to a member again, over connections that are new: that the old ones broke is not what is tested.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn take_in(&self, member: usize) -> anyhow::Result<()> {
+        let signer = &self.signers.0[member];
+        wait_for(
+            "a signature by a member that is back",
+            CONVERGE_DEADLINE,
+            async || signer.x509(SIGN_DEADLINE).await.done(),
+        )
+        .await?;
+        for client in &self.writers.clients[member] {
+            wait_for(
+                "an answer of a member that is back",
+                CONVERGE_DEADLINE,
+                async || client.count().await.ok(),
+            )
+            .await?;
+        }
+        self.writers.targets.take_in(member);
+        self.signers.1.take_in(member);
+        Ok(())
     }
 
     async fn direct_signers(&self, operator: &Operator) -> anyhow::Result<Vec<Signer>> {
@@ -185,6 +216,9 @@ impl Busy {
         report.none_of("members that differ", found.diverged.len());
         let unread = self.writers.unread.lock().clone();
         report.none_of("acknowledged writes unread on their member", unread.len());
+        for text in found.doubts.iter().take(EXAMPLES) {
+            report.note(format!("undecided write: {text}"));
+        }
         for offence in [found.lost, found.wrong, found.diverged, unread]
             .iter()
             .flatten()

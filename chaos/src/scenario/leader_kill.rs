@@ -55,8 +55,7 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
 async fn kill_once(stage: &mut Stage, busy: &mut Busy) -> anyhow::Result<Duration> {
     busy.cluster.whole().await?;
     let (leader, before) = busy.cluster.leader().await?;
-    busy.writers.targets.leave_out(leader);
-    busy.signers.leave_out(leader);
+    busy.leave_out(leader);
     sleep(
         LEAVE
             + stage
@@ -79,8 +78,7 @@ async fn kill_once(stage: &mut Stage, busy: &mut Busy) -> anyhow::Result<Duratio
     );
     busy.cluster.members[leader].start()?;
     busy.cluster.members[leader].serving().await?;
-    busy.writers.targets.take_in(leader);
-    busy.signers.take_in(leader);
+    busy.take_in(leader).await?;
     Ok(gap)
 }
 

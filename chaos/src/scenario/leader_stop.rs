@@ -135,8 +135,7 @@ impl Trial {
             .await
             .required()
             .context("the leader signs")?;
-        self.busy.writers.targets.leave_out(leader);
-        self.busy.signers.leave_out(leader);
+        self.busy.leave_out(leader);
         sleep(LEAVE).await;
 
         let silent = Instant::now();
@@ -167,8 +166,7 @@ impl Trial {
             changed,
             format!("no election when member {leader} fell silent"),
         );
-        self.busy.writers.targets.take_in(leader);
-        self.busy.signers.take_in(leader);
+        self.busy.take_in(leader).await?;
         Ok(gap)
     }
 

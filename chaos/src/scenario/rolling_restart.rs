@@ -45,8 +45,7 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
             commands.targets.leave_out(number);
             sleep(COMMANDS_LEAVE).await;
             // From here on no new call goes there; what is in flight must still be answered.
-            busy.writers.targets.leave_out(number);
-            busy.signers.leave_out(number);
+            busy.leave_out(number);
             let told = Instant::now();
             let stopped = busy.cluster.members[number].terminate().await;
             stops.push(stopped.with_context(|| format!("round {round}"))?);
@@ -58,9 +57,8 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
             ));
             busy.cluster.members[number].start()?;
             starts.push(busy.cluster.members[number].serving().await?);
-            for targets in [&busy.writers.targets, &busy.signers, &commands.targets] {
-                targets.take_in(number);
-            }
+            busy.take_in(number).await?;
+            commands.targets.take_in(number);
         }
     }
     let report = &mut stage.report;
