@@ -18,7 +18,10 @@ use super::{
     place::Place,
     process::{Process, run, words},
 };
-use crate::client::{dial, health};
+use crate::{
+    client::{dial, health},
+    load::wait_for,
+};
 
 /// One server of the cluster.
 #[derive(Debug)]
@@ -198,12 +201,18 @@ impl Member {
         Err(process.last_words())
     }
 
-    /// Stops it with SIGSTOP: its connections stay and nothing answers.
+    /// Stops it with SIGSTOP, and returns once it stands: its connections stay and nothing answers.
     ///
     /// # Errors
-    /// It is not running.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        self.process()?.signal(Signal::STOP)
+    /// It is not running, or does not stop.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        let process = self.process()?;
+        process.signal(Signal::STOP)?;
+        // Each thread stops when it next would run, which on a busy machine takes a while.
+        wait_for("every thread stops", COMMAND_DEADLINE, async || {
+            process.is_stopped().then_some(())
+        })
+        .await
     }
 
     /// Lets it go on.

@@ -126,6 +126,24 @@ impl Process {
         }
     }
 
+    /// Whether every thread of it was stopped by a signal.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let path = format!("/proc/{}/task", self.pid.as_raw_nonzero());
+        let Ok(threads) = fs::read_dir(path) else {
+            return false;
+        };
+        let is_stopped = |thread: std::io::Result<fs::DirEntry>| {
+            let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| {
+                stat.rsplit(')')
+                    .next()
+                    .is_some_and(|rest| rest.starts_with(" T"))
+            })
+        };
+        threads.into_iter().all(is_stopped)
+    }
+
     /// Its resident memory in KiB.
     ///
     /// # Errors

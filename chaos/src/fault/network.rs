@@ -147,11 +147,11 @@ impl Host {
             )
         };
         let rules = format!(
-            "{} {}",
+            "{}\n{}",
             chain("input", "iifname"),
             chain("output", "oifname")
         );
-        self.nft(&format!("table inet chaos {{ {rules} }}"))
+        self.nft(&format!("table inet chaos {{\n{rules}\n}}"))
             .await
             .map(drop)
     }

@@ -128,10 +128,14 @@ struct Trial {
 impl Trial {
     async fn new(cluster: Cluster, agent: Agent, network: Option<Network>) -> anyhow::Result<Self> {
         let operator = Operator::new(cluster.any_admin().await?);
-        operator
+        let created = operator
             .create(own_entry("/workload", &agent.parent_path))
-            .await
-            .required()?;
+            .await;
+        // It is there already when the same agent is looked at again.
+        let is_there = |text: &str| text.starts_with("AlreadyExists");
+        if !created.failure().is_some_and(is_there) {
+            created.required()?;
+        }
         let workload = Workload::connect(&agent.socket()).await?;
         wait_for("an SVID at the workload", DEADLINE, async || {
             workload.x509(SHORT).await.done()
@@ -165,7 +169,7 @@ impl Trial {
         match (loss, &self.network) {
             (Loss::Killed, _) => self.cluster.members[member].kill().await?,
             (Loss::CutOff, Some(network)) => network.host(member).black_hole().await?,
-            (Loss::Stopped | Loss::CutOff, _) => self.cluster.members[member].pause()?,
+            (Loss::Stopped | Loss::CutOff, _) => self.cluster.members[member].pause().await?,
         }
         let answered = wait_for("a fresh JWT-SVID", DEADLINE, async || {
             let calls = self.history.calls();

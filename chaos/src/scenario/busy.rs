@@ -329,15 +329,22 @@ async fn settled(cluster: &Cluster) -> anyhow::Result<Vec<Vec<proto::spire::api:
 }
 
 fn tell_failures<T>(stage: &mut Stage, name: &str, calls: &[Call<T>]) {
-    let failures: Vec<_> = calls
+    let failed: Vec<_> = calls
         .iter()
-        .filter_map(|call| call.outcome.failure())
+        .filter(|call| !call.outcome.is_done())
         .collect();
     stage
         .report
-        .none_of(format!("{name} of {}", calls.len()), failures.len());
-    for failure in failures.iter().take(EXAMPLES) {
-        stage.report.note(format!("{name}: {failure}"));
+        .none_of(format!("{name} of {}", calls.len()), failed.len());
+    let begun = calls.iter().map(|call| call.started).min();
+    for call in failed.iter().take(EXAMPLES) {
+        let at = begun.map(|begun| call.started - begun).unwrap_or_default();
+        let text = call.outcome.failure().unwrap_or_default();
+        stage.report.note(format!(
+            "{name}: at {:.3} s to {}: {text}",
+            at.as_secs_f64(),
+            call.target
+        ));
     }
     stage.report.require(
         calls.len() >= MIN_CALLS,

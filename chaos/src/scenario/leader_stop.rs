@@ -173,7 +173,7 @@ impl Trial {
     async fn begin(&self, leader: usize) -> anyhow::Result<()> {
         match &self.network {
             Some(network) => network.host(leader).black_hole().await,
-            None => self.busy.cluster.members[leader].pause(),
+            None => self.busy.cluster.members[leader].pause().await,
         }
     }
 
