@@ -368,13 +368,14 @@ async fn open_store(config: &Config, arrival: Option<&Arrival>) -> anyhow::Resul
 /// Waits until the store serves. A member waits for a quorum as long as it takes, since the others
 /// may be starting too; whoever is alone need not wait for anybody.
 async fn wait_until_ready(store: &Store, config: &Config) -> anyhow::Result<()> {
+    if config.cluster.is_none() {
+        return Ok(store.ready(STORE_STARTS).await?);
+    }
     loop {
-        match store.ready(STORE_STARTS).await {
-            Err(OpenError::NoLeader) if config.cluster.is_some() => {
-                tracing::warn!(
-                    "no leader yet: a majority of the members must run and reach each other"
-                );
-            }
+        match store.ready(COMPLAIN_AFTER).await {
+            Err(OpenError::NoLeader) => tracing::warn!(
+                "no leader yet: a majority of the members must run and reach each other"
+            ),
             ready => return Ok(ready?),
         }
     }
@@ -545,7 +546,10 @@ const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 const AUTHORITIES_WITHIN: Duration = Duration::from_secs(120);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the store may take until it serves; a member of a cluster complains and goes on.
+/// How long a member waits for a quorum before it says so.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the store may take until it serves.
 const STORE_STARTS: Duration = Duration::from_secs(120);
 
 /// How long another member may take to take the lead when this one stops.

@@ -20,7 +20,7 @@ use raft_store::Store;
 use rustls::ServerConfig;
 use rustls::server::{Acceptor, ClientHello};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -29,6 +29,7 @@ use tower::Service as _;
 use crate::peers::connector::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES};
 use crate::peers::exchange::PeerService;
 use crate::peers::join::{Admission, Exporter, JoinService, MAX_JOIN_LEN_BYTES};
+use crate::peers::places::{Place, Places};
 use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
 
 /// The listener for peers, bound and not yet serving.
@@ -44,8 +45,9 @@ pub(crate) struct Door {
     admission: Arc<Admission>,
     peer_tls: Arc<ServerConfig>,
     join_tls: Arc<ServerConfig>,
-    connections: Arc<Semaphore>,
-    joiners: Arc<Semaphore>,
+    connections: Semaphore,
+    strangers: Places,
+    joiners: Places,
 }
 
 impl Door {
@@ -67,8 +69,9 @@ impl Door {
             admission: Arc::new(admission),
             peer_tls: Arc::new(peer_tls),
             join_tls: Arc::new(join_tls),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            joiners: Arc::new(Semaphore::new(MAX_JOINERS)),
+            connections: Semaphore::new(MAX_CONNECTIONS),
+            strangers: Places::new(MAX_STRANGERS, MAX_STRANGERS / 4),
+            joiners: Places::new(MAX_JOINERS, MAX_JOINERS / 4),
         })
     }
 }
@@ -95,16 +98,17 @@ impl Listener {
         loop {
             while running.try_join_next().is_some() {}
             let accepted = tokio::select! {
-                accepted = accept(&listener, &door.connections) => accepted,
+                accepted = listener.accept() => accepted,
                 () = shutdown.requested() => break,
             };
             match accepted {
-                Ok((stream, address, place)) => {
+                Ok((stream, address)) => {
+                    let Some(place) = door.strangers.take(address.ip()) else {
+                        tracing::debug!(%address, "too many handshakes at once");
+                        continue;
+                    };
                     let door = Arc::clone(&door);
-                    running.spawn(async move {
-                        door.serve(stream, address).await;
-                        drop(place);
-                    });
+                    running.spawn(async move { door.serve(stream, address, place).await });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a peer's connection");
@@ -118,17 +122,6 @@ impl Listener {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(connections).acquire_owned().await;
-    let place = place.map_err(io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, address, place))
-}
-
 /// Who has come.
 enum Guest {
     Member(u64),
@@ -136,7 +129,7 @@ enum Guest {
 }
 
 impl Door {
-    async fn serve(&self, stream: TcpStream, address: SocketAddr) {
+    async fn serve(&self, stream: TcpStream, address: SocketAddr, stranger: Place) {
         let handshake = self.shake_hands(stream);
         let (stream, guest) = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
             Ok(Ok(arrived)) => arrived,
@@ -150,6 +143,7 @@ impl Door {
                 return;
             }
         };
+        drop(stranger);
         match guest {
             Guest::Member(from) => self.serve_member(stream, from, address).await,
             Guest::Joiner(exporter) => self.serve_joiner(stream, exporter, address).await,
@@ -160,6 +154,7 @@ impl Door {
         &self,
         stream: TcpStream,
     ) -> Result<(TlsStream<TcpStream>, Guest), Refused> {
+        stream.set_nodelay(true).map_err(Refused::Tls)?;
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let start = start.await.map_err(Refused::Tls)?;
         if wants_to_join(&start.client_hello()) {
@@ -184,6 +179,10 @@ impl Door {
     }
 
     async fn serve_member(&self, stream: TlsStream<TcpStream>, from: u64, address: SocketAddr) {
+        let Ok(_place) = self.connections.try_acquire() else {
+            tracing::warn!(%address, member_id = from, "too many connections of members");
+            return;
+        };
         let service = PeerServer::new(PeerService::new(self.store.clone(), from))
             .max_decoding_message_size(MAX_MESSAGE_LEN_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_LEN_BYTES);
@@ -201,7 +200,7 @@ impl Door {
         exporter: Exporter,
         address: SocketAddr,
     ) {
-        let Ok(_place) = self.joiners.try_acquire() else {
+        let Some(_place) = self.joiners.take(address.ip()) else {
             tracing::warn!(%address, "too many hosts want to join at once");
             return;
         };
@@ -264,9 +263,14 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a joiner may stay: two proposals and a look at an address.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Four lanes of each member, those that are about to end, and joiners; further ones wait.
+/// Four lanes of each member, and those that are about to end.
 const MAX_CONNECTIONS: usize = 512;
-const MAX_JOINERS: usize = 8;
+
+/// Handshakes at once; a quarter of them from one address.
+const MAX_STRANGERS: usize = 256;
+
+/// Joiners at once; a quarter of them from one address.
+const MAX_JOINERS: usize = 16;
 
 /// Calls of one connection at once; forwarded proposals come side by side.
 const MAX_CALLS: u32 = 4_096;

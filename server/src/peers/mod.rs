@@ -13,6 +13,7 @@ mod join;
 mod listener;
 mod member;
 mod name;
+mod places;
 mod runtime;
 mod start;
 
