@@ -27,7 +27,8 @@ pub enum CallError {
         /// The whole answer.
         status: Box<Status>,
     },
-    /// The server refuses an SVID that was renewed during the call.
+    /// The connection was replaced during the call; a server may refuse the SVID that it was made
+    /// with.
     #[error("{}", rpc_text(.0))]
     Superseded(Box<Status>),
     /// The connection broke. The server may still act on the call.

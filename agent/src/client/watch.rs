@@ -96,7 +96,10 @@ impl Watch {
         loop {
             let part = tokio::select! {
                 part = tokio::time::timeout(SILENCE, self.answers.message()) => part,
-                () = self.link.ended() => return Err(ended("connection was replaced")),
+                () = self.link.ended() => {
+                    let status = Status::unavailable("connection was replaced");
+                    return Err(CallError::Superseded(Box::new(status)));
+                }
             };
             let part = match part {
                 Ok(Ok(Some(part))) => part,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
 use tracing::{debug, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, FullJitter};
 use crate::client::{CALL_DEADLINE, CallError, ServerClient};
 use crate::jitter::jitter;
 
@@ -27,6 +27,10 @@ const CACHE_HIT_DEADLINE: Duration = Duration::from_secs(5);
 /// The wait before the first retry of a call that may succeed then.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(8);
+
+/// The same while no server answers at all: the workload waits, and only a connection is at stake.
+const FIRST_OUTAGE_RETRY: Duration = Duration::from_millis(100);
+const MAX_OUTAGE_RETRY: Duration = Duration::from_secs(2);
 
 /// Tokens longer than this are not kept. Workloads choose the audience, so a few of them could fill
 /// the memory with tokens of megabytes.
@@ -120,6 +124,7 @@ impl JwtSvids {
     ) -> Result<Arc<CachedToken>, CallError> {
         let end = Instant::now() + deadline;
         let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
+        let mut outage = FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let error = match self.client.new_jwt_svid(&entry.id, audience, left).await {
@@ -130,8 +135,11 @@ impl JwtSvids {
                 return Err(error);
             }
             debug!(error = %chain(&error), "Failed to fetch JWT SVID; retrying");
-            let pause = sleep(backoff.next(jitter()));
-            if timeout_at(end, pause).await.is_err() {
+            let wait = match error.is_outage() {
+                true => outage.next(jitter()),
+                false => backoff.next(jitter()),
+            };
+            if timeout_at(end, sleep(wait)).await.is_err() {
                 return Err(error);
             }
         }

@@ -5,6 +5,9 @@ use tracing::{info, warn};
 
 use crate::client::{Batch, CallError, LinkId, Offer, ServerClient, Watch};
 
+/// How often a stream is opened anew whose connection is replaced before it brings anything.
+const MAX_ATTEMPTS: usize = 3;
+
 /// The place in the servers' history that the agent has reached, and the stream that goes on there.
 ///
 /// It goes back only if a server sends everything anew, as one does that has made sure that there is
@@ -58,12 +61,19 @@ impl Follower {
     }
 
     async fn open(&mut self, client: &ServerClient) -> Result<Followed, CallError> {
-        match client.watch(self.revision).await? {
-            Offer::Unimplemented(link) => Ok(Followed::Unimplemented(link)),
-            Offer::Changes(mut stream) => {
-                let batch = stream.next().await?;
-                self.stream = Some(stream);
-                Ok(self.heard(batch))
+        let mut attempts = 1;
+        loop {
+            let mut stream = match client.watch(self.revision).await? {
+                Offer::Unimplemented(link) => return Ok(Followed::Unimplemented(link)),
+                Offer::Changes(stream) => stream,
+            };
+            match stream.next().await {
+                Ok(batch) => {
+                    self.stream = Some(stream);
+                    return Ok(self.heard(batch));
+                }
+                Err(CallError::Superseded(_)) if attempts < MAX_ATTEMPTS => attempts += 1,
+                Err(error) => return Err(error),
             }
         }
     }
