@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use wire::peer_request::Request;
 use wire::peer_response::Response;
@@ -24,6 +26,10 @@ pub(crate) struct Links {
     cluster_id: [u8; 16],
     slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
     contacts: Mutex<BTreeMap<u64, Contact>>,
+    /// Signs of life on their way. Whoever waits for one may give up; it goes on, or a busy member
+    /// would be told of every one that is given up.
+    beats: Mutex<JoinSet<()>>,
+    runtime: Handle,
     /// Takes the news of members whose connections broke.
     lost: mpsc::Sender<u64>,
 }
@@ -105,6 +111,7 @@ impl Links {
     pub(crate) fn new(
         connector: Arc<dyn PeerConnector>,
         cluster_id: [u8; 16],
+        runtime: Handle,
     ) -> (Self, mpsc::Receiver<u64>) {
         let (lost, told) = mpsc::channel(MAX_LOST);
         let links = Self {
@@ -112,6 +119,8 @@ impl Links {
             cluster_id,
             slots: Mutex::default(),
             contacts: Mutex::default(),
+            beats: Mutex::default(),
+            runtime,
             lost,
         };
         (links, told)
@@ -217,7 +226,16 @@ impl Links {
         deadline: Duration,
     ) -> Result<Bytes, LinkError> {
         let connection = self.connection(member_id, address, lane).await?;
-        match connection.exchange(request, deadline).await {
+        let exchanged = match lane {
+            Lane::Heartbeat => {
+                let call = connection.exchange(request, deadline.max(BEAT_DEADLINE));
+                self.detached(member_id, address, call).await
+            }
+            Lane::Log | Lane::Snapshot | Lane::Forward => {
+                connection.exchange(request, deadline).await
+            }
+        };
+        match exchanged {
             Ok(answer) => {
                 self.note_contact(member_id, true);
                 self.note_answer(member_id, lane);
@@ -232,6 +250,32 @@ impl Links {
                 Err(LinkError::NoAnswer(Arc::new(error)))
             }
         }
+    }
+
+    /// Waits for a call that goes on when nobody waits any more.
+    async fn detached(
+        &self,
+        member_id: u64,
+        address: &str,
+        call: BoxFuture<'static, Result<Bytes, PeerError>>,
+    ) -> Result<Bytes, PeerError> {
+        let (answered, answer) = oneshot::channel();
+        let beat = async move {
+            // Whoever has gone needs no answer.
+            drop(answered.send(call.await));
+        };
+        {
+            let mut beats = self.beats.lock();
+            while beats.try_join_next().is_some() {}
+            beats.spawn_on(beat, &self.runtime);
+        }
+        answer.await.unwrap_or_else(|_ended| {
+            Err(PeerError {
+                member_id,
+                address: address.to_owned(),
+                source: None,
+            })
+        })
     }
 
     async fn connection(
@@ -370,4 +414,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const MISSED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a connection may leave requests without an answer.
-const MAX_SILENCE: Duration = Duration::from_millis(800);
+const MAX_SILENCE: Duration = Duration::from_millis(1_500);
+
+/// How long a sign of life may take, whoever waits for it.
+const BEAT_DEADLINE: Duration = Duration::from_secs(2);

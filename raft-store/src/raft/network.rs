@@ -152,11 +152,16 @@ impl RaftNetworkV2<Types> for PeerClient {
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let request = Request::Append(append_request(&request));
-        // The library gives up a heartbeat by itself; entries may take as long as a disk does.
-        match self.ask(self.lane, request, APPEND_DEADLINE).await? {
+        let deadline = match self.lane {
+            // Before the library gives up, so that silence is noticed here.
+            Lane::Heartbeat => option.hard_ttl().mul_f64(0.9),
+            // Entries may take as long as a disk does.
+            Lane::Log | Lane::Snapshot | Lane::Forward => APPEND_DEADLINE,
+        };
+        match self.ask(self.lane, request, deadline).await? {
             Response::Append(response) => {
                 append_response_from(response).map_err(|_unreadable| self.unexpected())
             }

@@ -92,7 +92,11 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     let stall = log.stall();
     let config = config(options.snapshot_every)
         .map_err(|error| StartError::Raft(Stopped::because(&error)))?;
-    let (links, lost) = Links::new(options.connector, identity.cluster_id);
+    let (links, lost) = Links::new(
+        options.connector,
+        identity.cluster_id,
+        options.runtime.clone(),
+    );
     let links = Arc::new(links);
     let network = Network::new(Arc::clone(&links));
     let raft = Raft::new(identity.member_id, config, network, log, machine)
