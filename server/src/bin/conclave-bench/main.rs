@@ -1,10 +1,12 @@
-//! Measures what this server can do at most: signatures on one core, and writes with all of them.
+//! Measures what this server can do at most: signatures on one core, writes with all of them, and
+//! what it costs to tell agents of changes.
 //!
 //! A development tool. `cargo run --release -p server --bin conclave-bench`; it needs nothing and
 //! leaves nothing behind. Signing is measured by the CPU time of its thread, so that neighbours on
 //! the machine change little; writes are measured by the clock, and depend on the disk.
 
 mod signing;
+mod streams;
 mod world;
 mod writes;
 
@@ -42,6 +44,14 @@ async fn main() -> anyhow::Result<()> {
             "{what:<44} {:>12.0} {:>8.2} {:>14.3}",
             row.per_second, row.p99_ms, row.syncs_per_entry
         );
+    }
+    println!();
+    println!(
+        "{:<60} {:>10} {:>8}",
+        "changes told to agents, 100,000 entries", "CPU ms", "p99 ms"
+    );
+    for row in streams::measure(&world.store).await? {
+        println!("{:<60} {:>10.3} {:>8.2}", row.what, row.cpu_ms, row.p99_ms);
     }
     world.close().await?;
     std::fs::remove_dir_all(&directory)?;
