@@ -224,6 +224,11 @@ impl State {
         self.invites.record(id)
     }
 
+    /// Invitations that were not used, also those whose time is over.
+    pub fn invites(&self) -> impl Iterator<Item = &Arc<InviteRecord>> {
+        self.invites.iter().map(|(_, invite)| invite)
+    }
+
     /// Number of invitations that were not used.
     #[must_use]
     pub fn invite_count(&self) -> usize {
@@ -265,5 +270,15 @@ impl State {
     /// The wrapped data keys, oldest first.
     pub(crate) fn data_keys(&self) -> impl DoubleEndedIterator<Item = &Arc<DataKey>> {
         self.data_keys.iter().map(|(_, key)| key)
+    }
+
+    /// Whether a record's secret is sealed with this data key.
+    pub(crate) fn is_sealed_with(&self, id: u32) -> bool {
+        let mut authorities = AuthorityKind::ALL
+            .into_iter()
+            .flat_map(|kind| self.authorities(kind));
+        let mut invites = self.invites();
+        authorities.any(|authority| authority.sealed_key.key_id == id)
+            || invites.any(|invite| invite.verifier.key_id == id)
     }
 }

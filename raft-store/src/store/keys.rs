@@ -106,26 +106,36 @@ impl Store {
             self.reseal(&authority, now).await?;
             rotation.resealed += 1;
         }
-        let prune = PruneInvites {
-            expired_before: now,
-            limit: MAX_INVITES,
-        };
-        let pruned = self.propose(prune, proposal(now)).await;
-        pruned.map_err(RotateError::Store)?;
+        self.prune_invites(now).await?;
         let ids: Vec<u32> = self.read(|state| state.data_keys().map(|key| key.id).collect());
         let Some((&newest, old)) = ids.split_last() else {
             return Ok(rotation);
         };
         rotation.data_key = newest;
         for &id in old {
+            if self.read(|state| state.is_sealed_with(id)) {
+                rotation.kept.push(id);
+                continue;
+            }
             let removed = self.propose(RemoveDataKey { id }, proposal(now)).await;
             if removed.map_err(RotateError::Store)? {
                 rotation.removed.push(id);
-            } else if self.read(|state| state.data_keys().any(|key| key.id == id)) {
-                rotation.kept.push(id);
             }
         }
         Ok(rotation)
+    }
+
+    /// Clears away what is over. A write that frees nothing is not made.
+    async fn prune_invites(&self, now: UnixTime) -> Result<(), RotateError> {
+        if !self.read(|state| state.invites().any(|invite| invite.expires_at < now)) {
+            return Ok(());
+        }
+        let prune = PruneInvites {
+            expired_before: now,
+            limit: MAX_INVITES,
+        };
+        let pruned = self.propose(prune, proposal(now)).await;
+        pruned.map(|_| ()).map_err(RotateError::Store)
     }
 
     async fn reseal(&self, authority: &AuthorityRecord, now: UnixTime) -> Result<(), RotateError> {

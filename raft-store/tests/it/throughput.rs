@@ -118,4 +118,27 @@ async fn throughput_of_three_members_in_figures() {
     cluster.stop().await;
 }
 
+/// With a directory in `RAFT_STORE_FIGURES_DIR`: the first run fills it, the next ones start from
+/// it, so that the memory of a start is seen alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throughput_cold_start_with_a_million_entries_in_figures() {
+    let Some(dir) = std::env::var_os(FIGURES_DIR).map(std::path::PathBuf::from) else {
+        return;
+    };
+    let is_filled = dir.join("filled").exists();
+    let before = resident_kib();
+    let start = Instant::now();
+    let (store, driver) = open(&dir).await.unwrap();
+    let entries = store.read(State::entry_count);
+    let took = start.elapsed();
+    let resident = resident_kib() - before;
+    eprintln!("start with {entries} entries: {took:?}, {resident} KiB resident");
+    if !is_filled {
+        load(&store, 4, 1000, 1_000_000, "million").await;
+    }
+    close(store, driver).await;
+    std::fs::write(dir.join("filled"), "").unwrap();
+}
+
 const FIGURES: &str = "RAFT_STORE_FIGURES";
+const FIGURES_DIR: &str = "RAFT_STORE_FIGURES_DIR";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::change::ChangeKind;
 use crate::command::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome};
-use crate::record::{AuthorityKind, SettingRecord};
+use crate::record::SettingRecord;
 use crate::state::State;
 use crate::state::journal::Journal;
 
@@ -68,15 +68,5 @@ impl State {
             return false;
         }
         self.data_keys.remove(&id, journal).is_some()
-    }
-
-    /// Whether a record's secret is sealed with this data key.
-    fn is_sealed_with(&self, id: u32) -> bool {
-        let mut authorities = AuthorityKind::ALL
-            .into_iter()
-            .flat_map(|kind| self.authorities(kind));
-        let mut invites = self.invites.iter();
-        authorities.any(|authority| authority.sealed_key.key_id == id)
-            || invites.any(|(_, invite)| invite.verifier.key_id == id)
     }
 }
