@@ -98,6 +98,14 @@ impl SpiffeId {
         &self.text
     }
 
+    /// Lets the id use the bytes of an equal trust domain's name, so that many ids of one trust
+    /// domain hold it once. Another trust domain changes nothing.
+    pub fn share_trust_domain(&mut self, trust_domain: &TrustDomain) {
+        if self.trust_domain == *trust_domain {
+            self.trust_domain = trust_domain.clone();
+        }
+    }
+
     /// Whether the id names something in `trust_domain`, and not the domain itself.
     pub fn is_member_of(&self, trust_domain: &TrustDomain) -> bool {
         self.trust_domain == *trust_domain && !self.path().is_empty()

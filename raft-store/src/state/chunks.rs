@@ -31,12 +31,6 @@ impl<K: Ord + Clone, V> Chunks<K, V> {
         Some(&chunk[at].1)
     }
 
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (_, chunk) = self.chunks.range_mut(..=key).next_back()?;
-        let at = position(chunk, key).ok()?;
-        Some(&mut chunk[at].1)
-    }
-
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let rows = self.chunks.values().flatten();
         rows.map(|(key, value)| (key, value))

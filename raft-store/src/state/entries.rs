@@ -3,7 +3,7 @@
 //! Must hold: ids are unique; no two entries have the same parent, SPIFFE ID and selectors; every
 //! index knows exactly the entries of the table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use identity::clock::UnixTime;
@@ -16,7 +16,7 @@ use crate::command::EntryRule;
 use crate::record::Sequence;
 use crate::state::journal::Journal;
 use crate::state::rows::StateHash;
-use crate::state::table::{HashIndex, Table};
+use crate::state::table::{HashIndex, Table, hash};
 
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
@@ -141,14 +141,39 @@ impl Entries {
         }
     }
 
-    pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> Result<StateHash, DecodeError> {
-        let (sequence, entry, hash) = self.table.load(key, value)?;
-        let mut shared = Arc::unwrap_or_clone(entry);
-        self.share_ids(&mut shared);
-        let shared = Arc::new(shared);
-        self.index(sequence, &shared);
-        self.table.share(&sequence, shared);
-        Ok(hash)
+    /// Takes over a stored row. Lookups find nothing until [`Self::index_all`].
+    pub(crate) fn load(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        shared: &mut SharedIds,
+    ) -> Result<StateHash, DecodeError> {
+        let loaded = self
+            .table
+            .load_with(key, value, |entry| shared.use_in(entry))?;
+        Ok(loaded.2)
+    }
+
+    /// Makes the indexes of all entries.
+    pub(crate) fn index_all(&mut self) {
+        let rows = || {
+            self.table
+                .iter()
+                .map(|(sequence, entry)| (&**entry, *sequence))
+        };
+        self.by_id = HashIndex::of(rows().map(|(entry, sequence)| (&entry.id, sequence)));
+        self.by_parent =
+            HashIndex::of(rows().map(|(entry, sequence)| (&entry.parent_id, sequence)));
+        self.by_spiffe_id =
+            HashIndex::of(rows().map(|(entry, sequence)| (&entry.spiffe_id, sequence)));
+        self.by_likeness =
+            HashIndex::of(rows().map(|(entry, sequence)| (likeness(entry), sequence)));
+        self.by_federation = HashIndex::of(rows().flat_map(|(entry, sequence)| {
+            let names = entry.federates_with.iter();
+            names.map(move |name| (name, sequence))
+        }));
+        let ends = rows().filter_map(|(entry, sequence)| Some((entry.expires_at?, sequence)));
+        self.by_end = ends.collect();
     }
 
     fn matching<'a>(
@@ -195,12 +220,34 @@ impl Entries {
         if let Some(parent_id) = sibling.map(|(_, sibling)| sibling.parent_id.clone()) {
             entry.parent_id = parent_id;
         }
-        let trust_domain = entry.parent_id.trust_domain().clone();
-        if *entry.spiffe_id.trust_domain() == trust_domain
-            && let Ok(shared) = SpiffeId::from_parts(&trust_domain, entry.spiffe_id.path())
-        {
-            entry.spiffe_id = shared;
+        entry
+            .spiffe_id
+            .share_trust_domain(entry.parent_id.trust_domain());
+    }
+}
+
+/// Ids that many entries have in common, while these are loaded.
+#[derive(Debug, Default)]
+pub(crate) struct SharedIds {
+    parents: BTreeMap<u64, SpiffeId>,
+    trust_domain: Option<TrustDomain>,
+}
+
+impl SharedIds {
+    /// Lets the entry use the bytes of entries before it.
+    fn use_in(&mut self, entry: &mut RegistrationEntry) {
+        let own = entry.parent_id.trust_domain();
+        let trust_domain = self.trust_domain.get_or_insert_with(|| own.clone());
+        entry.parent_id.share_trust_domain(trust_domain);
+        let known = self.parents.entry(hash(&entry.parent_id));
+        let parent = known.or_insert_with(|| entry.parent_id.clone());
+        // Hashes collide.
+        if *parent == entry.parent_id {
+            entry.parent_id = parent.clone();
         }
+        entry
+            .spiffe_id
+            .share_trust_domain(entry.parent_id.trust_domain());
     }
 }
 

@@ -5,6 +5,7 @@ use prost::Message as _;
 use crate::codec::{DecodeError, wire};
 use crate::command::NEWEST_FORMAT;
 use crate::record::{Revision, Sequence};
+use crate::state::entries::SharedIds;
 use crate::state::rows::TableId;
 use crate::state::{State, StateHash};
 
@@ -35,6 +36,7 @@ pub enum LoadError {
 pub(crate) struct Loader {
     state: State,
     sum: StateHash,
+    shared: SharedIds,
 }
 
 impl Loader {
@@ -47,7 +49,7 @@ impl Loader {
     }
 
     /// The state, if the rows are those that were stored.
-    pub(crate) fn finish(self) -> Result<State, LoadError> {
+    pub(crate) fn finish(mut self) -> Result<State, LoadError> {
         if self.sum != self.state.hash {
             return Err(LoadError::Hash {
                 found: self.sum,
@@ -64,6 +66,7 @@ impl Loader {
                 },
             });
         }
+        self.state.entries.index_all();
         Ok(self.state)
     }
 
@@ -72,7 +75,7 @@ impl Loader {
         let state = &mut self.state;
         let hash = match table.ok_or(DecodeError::Field("table"))? {
             TableId::Position => return self.position(value),
-            TableId::Entry => state.entries.load(key, value)?,
+            TableId::Entry => state.entries.load(key, value, &mut self.shared)?,
             TableId::Agent => state.agents.load(key, value)?,
             TableId::Bundle => state.bundles.load(key, value)?,
             TableId::Authority => state.authorities.load(key, value)?,

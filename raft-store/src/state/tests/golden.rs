@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::script::parse;
 use crate::codec::{decode_envelope, encode_envelope, wire};
-use crate::command::Command;
+use crate::command::{Command, Envelope, RequestId};
 use crate::state::{Loader, State, TableId};
 
 const FORMAT_1: &str = include_str!("golden/format_1.txt");
@@ -119,7 +119,7 @@ fn commands_of_format_1_have_their_bytes_and_their_meaning() {
 fn rows_of_format_1_load() {
     let golden = read(FORMAT_1);
     let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
-    let (_, state) = apply(&lines);
+    let (_, mut state) = apply(&lines);
     let mut tables = Vec::new();
     let mut loader = Loader::default();
     for row in &golden.rows {
@@ -145,5 +145,31 @@ fn rows_of_format_1_load() {
     loader
         .row(&TableId::Position.row_key(&[]), &position)
         .unwrap();
-    assert_eq!(loader.finish().unwrap().position(), state.position());
+    let mut loaded = loader.finish().unwrap();
+    assert_eq!(loaded.position(), state.position());
+    assert!(state.entry_count() > 0);
+    for (_, entry) in state.entries_after(None) {
+        let (parent, spiffe_id) = (&entry.parent_id, &entry.spiffe_id);
+        assert_eq!(loaded.entry(&entry.id), Some(entry));
+        let siblings = state.entries_by_parent(parent);
+        assert!(loaded.entries_by_parent(parent).eq(siblings));
+        let namesakes = state.entries_by_spiffe_id(spiffe_id);
+        assert!(loaded.entries_by_spiffe_id(spiffe_id).eq(namesakes));
+    }
+    // What similarity, federation and ends are looked up in is the same, too.
+    for line in [
+        "create twin spiffe=web parent=host sel=unix:uid:1,k8s:ns:default",
+        "create ally spiffe=ally parent=host sel=a:b federates=partner.example",
+        "prune-entries before=6000",
+        "delete-bundle partner.example delete",
+    ] {
+        let (index, envelope) = parse(line, 1 << 64);
+        let envelope = Envelope {
+            request_id: RequestId::random(),
+            ..envelope
+        };
+        let outcome = state.apply(index, &envelope).outcome;
+        assert_eq!(loaded.apply(index, &envelope).outcome, outcome, "{line}");
+        assert_eq!(loaded.position(), state.position(), "{line}");
+    }
 }
