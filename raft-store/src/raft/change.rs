@@ -250,9 +250,32 @@ impl Shared {
 
     /// Waits until consensus has no such member any more.
     pub(super) async fn gone(self: &Arc<Self>, member_id: u64, deadline: Instant) {
+        let is_own = member_id == self.identity.member_id;
+        let mut refusals = Refusals::default();
         while address_of(&self.raft, member_id).is_some() && Instant::now() < deadline {
+            if is_own && self.is_forgotten(&mut refusals).await {
+                return;
+            }
             sleep(RETRY).await;
         }
+    }
+
+    /// Whether consensus goes on without this member, which nobody tells it: a member that answered
+    /// before refuses it now. It does so once the change that needed this member's vote is decided.
+    async fn is_forgotten(&self, refusals: &mut Refusals) -> bool {
+        let leader = self.leadership().borrow().leader;
+        let other = leader.filter(|id| *id != self.identity.member_id);
+        let Some((id, address)) = other.and_then(|id| Some((id, address_of(&self.raft, id)?)))
+        else {
+            return false;
+        };
+        let answer = self.ask_status(id, &address, false, PROBE_DEADLINE).await;
+        match answer {
+            Some(_) => *refusals = Refusals { by: id, count: 0 },
+            None if refusals.by == id => refusals.count += 1,
+            None => {}
+        }
+        refusals.count >= ENOUGH_REFUSALS
     }
 }
 
@@ -261,6 +284,16 @@ const IN_TOUCH: Duration = Duration::from_millis(1_000);
 
 /// How long a granted removal counts before it is in the log.
 const GRANT: Duration = Duration::from_secs(5);
+
+/// How often a leader has refused a member that it answered before.
+#[derive(Default)]
+struct Refusals {
+    by: u64,
+    count: u32,
+}
+
+/// A single one may be an accident of the network.
+const ENOUGH_REFUSALS: u32 = 3;
 
 /// How long the leader may take to decide.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
