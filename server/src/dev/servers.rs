@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,10 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt as _},
 };
 use identity::clock::SystemClock;
-use proto::conclave::cluster::v1::{CreateInviteRequest, cluster_client::ClusterClient};
+use proto::conclave::cluster::v1::{
+    CreateInviteRequest, StatusRequest, cluster_client::ClusterClient, member_status::Role,
+};
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -131,7 +135,7 @@ impl Servers {
             let app = plan.start().await?;
             self.add(&plan, app);
         }
-        Ok(())
+        wait_until_all_vote(&founder).await
     }
 
     fn add(&mut self, plan: &Plan, app: App) {
@@ -263,6 +267,25 @@ async fn write_invite(founder: &Path, files: &ServerFiles) -> anyhow::Result<()>
 }
 
 const INVITE_TTL_S: u32 = 600;
+
+/// A joiner votes once it has caught up; until then the loss of one server may be one too many.
+async fn wait_until_all_vote(socket: &Path) -> anyhow::Result<()> {
+    let mut client = ClusterClient::new(daemon::unix::connect(socket).await?);
+    let deadline = Instant::now() + VOTING_WITHIN;
+    loop {
+        let status = client.status(StatusRequest {}).await;
+        let status = status.map_err(RpcError::from)?.into_inner();
+        let votes = |role| matches!(role, Role::Leader | Role::Voter);
+        if status.members.iter().all(|member| votes(member.role())) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not all servers came to vote");
+        sleep(POLL_PAUSE).await;
+    }
+}
+
+const VOTING_WITHIN: Duration = Duration::from_secs(30);
+const POLL_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use identity::x509::{CertificateInfo, split_certificates};
+use proto::conclave::cluster::v1::{
+    LeaveRequest, StatusRequest, StatusResponse, cluster_client::ClusterClient,
+};
 use proto::workload::{X509svidRequest, spiffe_workload_api_client::SpiffeWorkloadApiClient};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -23,8 +26,14 @@ struct Dev {
 
 impl Dev {
     async fn start(folder: &Path) -> Self {
+        Self::start_replicas(folder, 1).await
+    }
+
+    async fn start_replicas(folder: &Path, replicas: u8) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_conclave-server"))
-            .args(["dev", "-trustDomain", "dev.test", "-dataDir"])
+            .args(["dev", "-trustDomain", "dev.test", "--replicas"])
+            .arg(replicas.to_string())
+            .arg("-dataDir")
             .arg(folder)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -108,6 +117,50 @@ async fn the_calling_user_has_an_identity_and_keeps_it_over_a_restart() {
     dev.gone().await;
 
     let dev = Dev::start(folder.path()).await;
+    assert_eq!(dev.fetch_id().await, expected_id());
+    terminate(&dev);
+    dev.gone().await;
+}
+
+/// What the server with this socket says about its cluster.
+async fn status(socket: &Path) -> StatusResponse {
+    let channel = daemon::unix::connect(socket).await.unwrap();
+    let answer = ClusterClient::new(channel).status(StatusRequest {}).await;
+    answer.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_servers_are_one_cluster_that_bears_the_leave_of_its_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start_replicas(folder.path(), 3).await;
+    assert_eq!(dev.fetch_id().await, expected_id());
+    terminate(&dev);
+    dev.gone().await;
+
+    // Again, all at once, on the ports that they know each other by.
+    let dev = Dev::start_replicas(folder.path(), 3).await;
+    let socket = |name: &str| folder.path().join(name);
+    let seen = status(&socket("server.sock")).await;
+    assert_eq!(seen.members.len(), 3);
+    assert!(seen.members.iter().all(|member| member.is_reachable));
+    let sockets = ["server.sock", "server-2.sock", "server-3.sock"].map(socket);
+    let mut leader = None;
+    for socket in &sockets {
+        let seen = status(socket).await;
+        if seen.answered_by == seen.leader {
+            leader = Some(socket);
+        }
+    }
+    let leader = leader.unwrap();
+    let mut client = ClusterClient::new(daemon::unix::connect(leader).await.unwrap());
+    client.leave(LeaveRequest {}).await.unwrap();
+    let other = sockets.iter().find(|socket| *socket != leader).unwrap();
+    let before_deadline = timeout(DEADLINE, async {
+        while leader.exists() || status(other).await.members.len() != 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    before_deadline.await.unwrap();
     assert_eq!(dev.fetch_id().await, expected_id());
     terminate(&dev);
     dev.gone().await;
