@@ -179,12 +179,10 @@ pub(super) fn start_error(stopped: Stopped, model: &Model) -> StartError {
     }
 }
 
-/// Who this directory belongs to, without opening it for writing; `None` if nobody.
+/// Who this directory belongs to, without opening it; `None` if nobody.
 pub(crate) fn identity_in(raft_dir: &std::path::Path) -> Result<Option<Identity>, StorageError> {
-    let Some(bytes) = LogDb::read_meta(raft_dir, Meta::Identity)? else {
-        return Ok(None);
-    };
-    decode_identity(&bytes).map(Some)
+    let identity = LogDb::identity_at(raft_dir)?;
+    identity.as_deref().map(decode_identity).transpose()
 }
 
 fn decode_identity(bytes: &[u8]) -> Result<Identity, StorageError> {
@@ -212,14 +210,18 @@ fn identity(db: &LogDb, dir: &DataDir, start: &Start) -> Result<Identity, StartE
             member_id: *member_id,
         }),
     };
+    let told = identity_in(&dir.raft())?;
     if let Some(bytes) = db.meta(Meta::Identity)? {
         let found = decode_identity(&bytes)?;
-        return match admitted {
-            Some(admitted) if admitted != found => Err(StartError::OtherMember(found)),
-            Some(_) | None => Ok(found),
-        };
+        if admitted.is_some_and(|admitted| admitted != found) {
+            return Err(StartError::OtherMember(found));
+        }
+        if told != Some(found) {
+            db.set_identity(&bytes)?;
+        }
+        return Ok(found);
     }
-    if dir.has_state()? {
+    if told.is_some() || dir.has_state()? {
         return Err(StartError::LogMissing);
     }
     let identity = admitted.unwrap_or_else(|| Identity {
@@ -230,8 +232,7 @@ fn identity(db: &LogDb, dir: &DataDir, start: &Start) -> Result<Identity, StartE
         cluster_id: identity.cluster_id.to_vec(),
         member_id: identity.member_id,
     };
-    db.set_meta(Meta::Identity, &Frame::wrap(&message))?;
-    db.sync()?;
+    db.set_identity(&Frame::wrap(&message))?;
     Ok(identity)
 }
 

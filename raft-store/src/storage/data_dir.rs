@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK                       held as long as the store is open
 //! raft/                      log, vote and identity
+//! raft/MEMBER                the identity once more, for whoever asks before the log is open
 //! state/CURRENT              name of the directory that holds the state
 //! state/<number>/            the state
 //! snapshots/<index>/         a finished snapshot

@@ -155,7 +155,7 @@ impl Founding {
             committed: true,
         };
         let first = first.encode_to_vec();
-        log.set_meta(Meta::Identity, &Frame::wrap(&identity))?;
+        log.set_identity(&Frame::wrap(&identity))?;
         log.set_meta(Meta::Vote, &Frame::wrap(&vote))?;
         log.set_meta(Meta::Committed, &first)?;
         log.set_meta(Meta::Purged, &first)?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 
+use super::data_dir::write_atomically;
 use super::{Memory, StorageError, crash};
 
 /// The log and its metadata.
@@ -58,17 +59,23 @@ impl LogDb {
         })
     }
 
-    /// Reads metadata of the database at `path`, if there is one, without opening it for writing.
-    pub(crate) fn read_meta(path: &Path, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
-        if !path.join("CURRENT").is_file() {
-            return Ok(None);
+    /// Stores who this member is, for good: in the database, and in a file beside its own for whoever
+    /// asks before it is open.
+    pub(crate) fn set_identity(&self, identity: &[u8]) -> Result<(), StorageError> {
+        self.set_meta(Meta::Identity, identity)?;
+        self.sync()?;
+        write_atomically(&self.db.path().join(MEMBER), identity)
+    }
+
+    /// Who the member is whose log is at `path`; `None` if there is none. Opens no database: after a
+    /// crash the engine cannot open one just for reading.
+    pub(crate) fn identity_at(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+        let file = path.join(MEMBER);
+        match std::fs::read(&file) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::file("read", &file)(error)),
         }
-        let options = rocksdb::Options::default();
-        let db = DB::open_cf_for_read_only(&options, path, [LOG, META], false)
-            .map_err(StorageError::engine("open the log"))?;
-        let table = db.cf_handle(META);
-        let read = table.map_or(Ok(None), |table| db.get_cf(table, name.key()));
-        read.map_err(StorageError::engine("read the log's metadata"))
     }
 
     /// Appends records, not yet durable.
@@ -193,6 +200,8 @@ impl LogDb {
 
 const LOG: &str = "log";
 const META: &str = "meta";
+/// No name of the engine's own.
+const MEMBER: &str = "MEMBER";
 const LOG_BUFFER_LEN_BYTES: usize = 4 << 20;
 const META_BUFFER_LEN_BYTES: usize = 64 << 10;
 const MAX_WAL_LEN_BYTES: u64 = 64 << 20;

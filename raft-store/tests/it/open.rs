@@ -2,9 +2,9 @@
 
 use identity::entry::EntryId;
 use identity::secret::SecretBytes;
-use raft_store::{CreateEntries, CreateEntryOutcome, OpenError, RecordName, State};
+use raft_store::{CreateEntries, CreateEntryOutcome, OpenError, RecordName, State, Store};
 
-use crate::fixture::{close, entry, open, proposal};
+use crate::fixture::{close, entry, open, options, proposal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -53,4 +53,30 @@ async fn a_sealed_secret_opens_after_a_restart_under_its_own_name_only() {
             .is_err()
     );
     close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_is_known_before_its_store_is_open_and_does_not_start_over_without_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = options(dir.path()).data_dir;
+    assert_eq!(Store::identity_in(&folder).unwrap(), None);
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let status = store.status().unwrap();
+    close(store, driver).await;
+    let found = Store::identity_in(&folder).unwrap().unwrap();
+    assert_eq!(found.member_id, status.member_id);
+    assert_eq!(found.cluster_id, status.cluster_id);
+
+    // All is lost but the name: a member that voted must not vote again as if it had not.
+    for part in ["state", "snapshots"] {
+        std::fs::remove_dir_all(folder.join(part)).unwrap();
+    }
+    for file in std::fs::read_dir(folder.join("raft")).unwrap() {
+        let file = file.unwrap().path();
+        if !file.ends_with("MEMBER") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let opened = open(dir.path()).await;
+    assert!(matches!(opened, Err(OpenError::LogMissing { .. })));
 }
