@@ -123,7 +123,7 @@ impl Dialer {
     /// A channel whose connection stands. It fails for good with the connection.
     ///
     /// # Errors
-    /// As [`Dialer::open`].
+    /// What an address failed with; [`DialError::Untrusted`] only if every one did.
     pub async fn connect(&self) -> Result<Channel, DialError> {
         Ok(self.open(Choice::default()).await?.channel())
     }
