@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
+};
 
 use super::data_dir::DataDir;
 
@@ -33,6 +35,9 @@ impl Memory {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
+        // The engine's default drops everything from a damaged record on without a word; acknowledged entries and
+        // votes may be among it. A record that a crash cut short was never synced, and may go.
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_write_buffer_manager(&self.buffers);
         options.set_max_open_files(256);
         options.set_max_background_jobs(2);

@@ -1,10 +1,12 @@
 //! Opening, closing and opening again.
 
+use std::fs;
+
 use identity::entry::EntryId;
 use identity::secret::SecretBytes;
 use raft_store::{CreateEntries, CreateEntryOutcome, OpenError, RecordName, State, Store};
 
-use crate::fixture::{close, entry, open, options, proposal};
+use crate::fixture::{close, create, entry, open, options, proposal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -23,6 +25,42 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(store.read(State::state_hash), hash);
     let id = EntryId::parse("web").unwrap();
     assert!(store.read(|state| state.entry(&id).is_some()));
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_log_is_refused_and_a_torn_end_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    for number in 0..20 {
+        create(&store, &format!("entry-{number}")).await;
+    }
+    close(store, driver).await;
+    let log = dir.path().join("store/raft");
+    let log = fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let log: Vec<_> = log
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .filter(|path| fs::metadata(path).unwrap().len() > 0)
+        .collect();
+    let [log] = log.as_slice() else {
+        panic!("one log expected: {log:?}");
+    };
+    let whole = fs::read(log).unwrap();
+
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(log, flipped).unwrap();
+    let refused = open(dir.path()).await;
+    assert!(matches!(refused, Err(OpenError::Corrupt { .. })));
+
+    // What a crash in the middle of a write leaves.
+    let torn = [whole.as_slice(), &whole[..5]].concat();
+    fs::write(log, torn).unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let last = EntryId::parse("entry-19").unwrap();
+    assert!(store.read(|state| state.entry(&last).is_some()));
     close(store, driver).await;
 }
 
@@ -69,12 +107,12 @@ async fn member_is_known_before_its_store_is_open_and_does_not_start_over_withou
 
     // All is lost but the name: a member that voted must not vote again as if it had not.
     for part in ["state", "snapshots"] {
-        std::fs::remove_dir_all(folder.join(part)).unwrap();
+        fs::remove_dir_all(folder.join(part)).unwrap();
     }
-    for file in std::fs::read_dir(folder.join("raft")).unwrap() {
+    for file in fs::read_dir(folder.join("raft")).unwrap() {
         let file = file.unwrap().path();
         if !file.ends_with("MEMBER") {
-            std::fs::remove_file(file).unwrap();
+            fs::remove_file(file).unwrap();
         }
     }
     let opened = open(dir.path()).await;
