@@ -205,10 +205,10 @@ async fn banned_agent_is_out_everywhere_within_a_second() {
             channels.push(there.channel);
         }
         ban(banner, &agent).await;
-        let banned = Instant::now();
+        let deadline = Instant::now() + Duration::from_secs(1);
         for channel in &channels {
             while authorized(channel).await.is_ok() {
-                assert!(banned.elapsed() < Duration::from_secs(1));
+                assert!(Instant::now() < deadline);
                 sleep(Duration::from_millis(5)).await;
             }
         }
@@ -216,7 +216,7 @@ async fn banned_agent_is_out_everywhere_within_a_second() {
             let status = watcher.wait_for_end().await;
             assert_eq!(status.code(), Code::PermissionDenied);
         }
-        assert!(banned.elapsed() < Duration::from_secs(1));
+        assert!(Instant::now() < deadline);
     }
 }
 
@@ -261,7 +261,8 @@ async fn member_that_is_cut_off_signs_for_a_while_and_then_says_why_not() {
     two.stop().await.unwrap();
     let alone = Instant::now();
     // Without any leader, and for as long as it may.
-    while last_seen.elapsed() < limit - Duration::from_secs(5) {
+    let deadline = last_seen + limit - Duration::from_secs(5);
+    while Instant::now() < deadline {
         assert_eq!(sign(&there.channel, &ids[0]).await.unwrap(), 0);
         sleep(Duration::from_millis(100)).await;
     }
