@@ -24,6 +24,11 @@ impl Times {
         self.0.push(time);
     }
 
+    /// Adds those of another measurement.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The smallest time that at least `per_mille` of a thousand of all times do not exceed; 0 without any.
     #[must_use]
     pub fn quantile(&self, per_mille: usize) -> Duration {

@@ -114,11 +114,12 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Trial {
-    cluster: Cluster,
-    agent: Agent,
+/// A cluster with an agent that has one workload.
+pub(super) struct Trial {
+    pub(super) cluster: Cluster,
+    pub(super) agent: Agent,
     network: Option<Network>,
-    workload: Workload,
+    pub(super) workload: Workload,
     spiffe_id: String,
     history: History<Ask>,
     probes: usize,
@@ -126,16 +127,14 @@ struct Trial {
 }
 
 impl Trial {
-    async fn new(cluster: Cluster, agent: Agent, network: Option<Network>) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        cluster: Cluster,
+        agent: Agent,
+        network: Option<Network>,
+    ) -> anyhow::Result<Self> {
         let operator = Operator::new(cluster.any_admin().await?);
-        let created = operator
-            .create(own_entry("/workload", &agent.parent_path))
-            .await;
-        // It is there already when the same agent is looked at again.
-        let is_there = |text: &str| text.starts_with("AlreadyExists");
-        if !created.failure().is_some_and(is_there) {
-            created.required()?;
-        }
+        let created = operator.create(own_entry("/workload", &agent.parent_path));
+        created.await.required()?;
         let workload = Workload::connect(&agent.socket()).await?;
         wait_for("an SVID at the workload", DEADLINE, async || {
             workload.x509(SHORT).await.done()
@@ -194,7 +193,7 @@ impl Trial {
     }
 
     /// The member whose connection carries the agent's calls.
-    async fn server_in_use(&mut self) -> anyhow::Result<usize> {
+    pub(super) async fn server_in_use(&mut self) -> anyhow::Result<usize> {
         let pid = self.agent.process().pid();
         let before = sent_bytes(pid).await?;
         for _ in 0..PROBES {
@@ -219,17 +218,4 @@ impl Trial {
             .with_context(|| format!("the agent talks to {busiest}, which is no member"))?
             .number)
     }
-}
-
-/// The member that the agent of a cluster talks to.
-///
-/// # Errors
-/// It has no connection, or a probe fails.
-pub(super) async fn server_of(
-    cluster: Cluster,
-    agent: Agent,
-) -> anyhow::Result<(Cluster, Agent, Workload, usize)> {
-    let mut trial = Trial::new(cluster, agent, None).await?;
-    let member = trial.server_in_use().await?;
-    Ok((trial.cluster, trial.agent, trial.workload, member))
 }

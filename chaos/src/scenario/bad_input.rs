@@ -134,11 +134,11 @@ impl Trial {
         let log = fs::read_to_string(self.cluster.members[0].folder().join("server.log"))?;
         let told = log
             .lines()
-            .rev()
-            .find(|line| line.contains("handshake") || line.contains("peer"));
+            .filter(|line| line.contains("refused a connection to the peer port"));
+        let told: Vec<_> = told.collect();
         self.judge(
             "strangers, in the log",
-            Err::<(), _>(told.unwrap_or_default().to_owned()),
+            Err::<(), _>(told.join("\n")),
             &["certificate"],
         );
         Ok(())

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use prost::Message as _;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -30,6 +29,7 @@ const CLIENTS: [usize; 3] = [1, 64, 256];
 /// One phase of load.
 struct Phase {
     done: usize,
+    failed: Vec<String>,
     took: Duration,
     times: Times,
 }
@@ -129,6 +129,10 @@ async fn trace_syncs(stage: &mut Stage, time: Duration) -> anyhow::Result<()> {
 
 fn tell(stage: &mut Stage, name: &str, phases: &[Phase]) {
     let report = &mut stage.report;
+    let failed: Vec<_> = phases.iter().flat_map(|phase| &phase.failed).collect();
+    if let Some(first) = failed.first() {
+        report.note(format!("{name}: {} calls failed: {first}", failed.len()));
+    }
     report.figure(
         format!("{name} a second"),
         median(phases.iter().map(Phase::rate)),
@@ -223,24 +227,30 @@ where
     let mut tasks = JoinSet::new();
     for call in clients {
         tasks.spawn(async move {
-            let mut times = Vec::new();
+            let (mut times, mut failed) = (Vec::new(), Vec::new());
             for number in 0.. {
                 let started = Instant::now();
                 if started - begun >= time {
                     break;
                 }
-                call(number).await.required()?;
-                times.push(started.elapsed());
+                let outcome = call(number).await;
+                match outcome.failure() {
+                    None => times.push(started.elapsed()),
+                    Some(text) => failed.push(text.to_owned()),
+                }
             }
-            anyhow::Ok(times)
+            (times, failed)
         });
     }
-    let mut all = Vec::new();
-    while let Some(times) = tasks.join_next().await {
-        all.extend(times?.context("a call failed")?);
+    let (mut all, mut failures) = (Vec::new(), Vec::new());
+    while let Some(ended) = tasks.join_next().await {
+        let (times, failed) = ended?;
+        all.extend(times);
+        failures.extend(failed);
     }
     Ok(Phase {
         done: all.len(),
+        failed: failures,
         took: begun.elapsed(),
         times: all.into_iter().collect(),
     })
