@@ -338,7 +338,7 @@ impl Parts {
             entry: EntryServer::new(EntryApi::new(entries, own())),
             health: HealthServer::new(HealthApi::new(self.bundles(own()), self.ca.clone())),
             svid: SvidServer::new(SvidApi::new(svids, own())),
-            sync: SyncServer::new(SyncApi::new(self.sync.clone())),
+            sync: SyncServer::new(SyncApi::new(self.sync.clone(), clock())),
         }
     }
 

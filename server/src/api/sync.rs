@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use identity::bundle::Bundle;
+use identity::clock::{Clock, UnixTime};
 use identity::entry::{EntryId, RegistrationEntry};
 use identity::trust_domain::TrustDomain;
 use prost::Message as _;
@@ -16,19 +17,20 @@ use raft_store::Revision;
 use tonic::{Request, Response, Status};
 
 use crate::api::{caller, status};
-use crate::endpoints::{Caller, ConnectionLife};
-use crate::sync::{Batch, Sync, Watch};
+use crate::endpoints::{AgentRefusal, Caller, ConnectionLife};
+use crate::sync::{Batch, Ended, Sync, Watch};
 
 /// The Sync service.
 #[derive(Clone, Debug)]
 pub struct SyncApi {
     sync: Sync,
+    clock: Arc<dyn Clock>,
 }
 
 impl SyncApi {
-    /// The service over `sync`.
-    pub fn new(sync: Sync) -> Self {
-        Self { sync }
+    /// The service over `sync`, which judges certificates by `clock`.
+    pub fn new(sync: Sync, clock: Arc<dyn Clock>) -> Self {
+        Self { sync, clock }
     }
 }
 
@@ -45,6 +47,7 @@ impl wire::sync_server::Sync for SyncApi {
         let life = life.unwrap_or_default();
         let peer = request.extensions().get().and_then(Caller::identity);
         let serial = peer.map_or("", |peer| peer.serial.as_str());
+        let ends_at = peer.map(|peer| peer.not_after);
         let after = Revision::new(request.get_ref().revision);
         let watch = self.sync.watch(&agent.spiffe_id, serial, after).await;
         let watch = watch.map_err(|error| status::not_watched(&error))?;
@@ -52,6 +55,8 @@ impl wire::sync_server::Sync for SyncApi {
         let telling = Telling {
             watch,
             life,
+            clock: Arc::clone(&self.clock),
+            ends_at,
             rendering: None,
         };
         let messages = futures_util::stream::try_unfold(telling, Telling::next);
@@ -63,12 +68,19 @@ impl wire::sync_server::Sync for SyncApi {
 struct Telling {
     watch: Watch,
     life: ConnectionLife,
+    clock: Arc<dyn Clock>,
+    /// End of the certificate that the agent showed.
+    ends_at: Option<UnixTime>,
     rendering: Option<Rendering>,
 }
 
 impl Telling {
     async fn next(mut self) -> Result<Option<(wire::WatchResponse, Self)>, Status> {
         if self.rendering.is_none() {
+            if self.ends_at.is_some_and(|end| self.clock.now() > end) {
+                let expired = Ended::Refused(AgentRefusal::Expired);
+                return Err(status::watch_ended(expired));
+            }
             let batch = tokio::select! {
                 biased;
                 () = self.life.ending() => return Err(status::connection_ends()),

@@ -246,7 +246,12 @@ impl StreamId {
 /// Whether it is so long since this member heard from a quorum that agents should ask another one.
 fn is_cut_off(store: &Store) -> bool {
     let age = store.freshness();
-    age.is_none_or(|age| age >= MAX_STALENESS)
+    age.is_none_or(|age| age >= MAX_STALENESS) && store.read(has_others)
+}
+
+fn has_others(state: &State) -> bool {
+    let members = state.members().filter(|member| !member.is_removed);
+    members.count() > 1
 }
 
 /// How old what agents are told may be. Agents who then find no other member go on with what they

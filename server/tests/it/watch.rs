@@ -1,8 +1,10 @@
 //! What agents are told without asking.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use identity::clock::{Clock, FakeClock, SystemClock};
 use proto::conclave::sync::v1::sync_client::SyncClient;
 use proto::conclave::sync::v1::{WatchRequest, WatchResponse};
 use proto::spire::api::server::agent::v1::BanAgentRequest;
@@ -222,6 +224,18 @@ async fn banned_agent_is_told_so_at_once() {
     assert!(!status.details().is_empty());
     let again = watch(&agent.channel, watcher.revision).await.unwrap_err();
     assert_eq!(again.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn stream_ends_with_the_certificate_that_began_it() {
+    let clock = Arc::new(FakeClock::new(SystemClock.now()));
+    let world = World::start_at(Arc::clone(&clock) as Arc<dyn Clock>, |_| {}).await;
+    let agent = world.agent().await;
+    let mut watcher = Watcher::start(&agent).await;
+    clock.advance(Duration::from_secs(3_601));
+    world.create(vec![entry("/web", agent.id.path())]).await;
+    let status = watcher.wait_for_end().await;
+    assert_eq!(status.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]
