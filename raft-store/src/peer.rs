@@ -67,7 +67,8 @@ pub struct PeerError {
     pub member_id: u64,
     /// Where it should be.
     pub address: String,
-    /// Why not, if known. A refused connection and a passed deadline are told apart by its kind.
+    /// Why not, if known. Its kind tells a refused connection, a passed deadline, and a member that
+    /// answers [`AnswerError::NotAMember`](crate::AnswerError::NotAMember) (permission denied).
     #[source]
     pub source: Option<io::Error>,
 }
@@ -83,6 +84,12 @@ impl PeerError {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.is(io::ErrorKind::TimedOut)
+    }
+
+    /// Whether the member answered that this one is no member any more.
+    #[must_use]
+    pub fn is_expulsion(&self) -> bool {
+        self.is(io::ErrorKind::PermissionDenied)
     }
 
     fn is(&self, kind: io::ErrorKind) -> bool {

@@ -1,4 +1,5 @@
-//! A member that was removed stops by itself.
+//! A member that was removed stops by itself: once it has applied its removal, or was told of it
+//! because it was away meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +13,17 @@ use super::member::{Shared, Stopped};
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !shared.is_removed() {
+    while !shared.is_removed() && !shared.links.is_expelled() {
         due.tick().await;
     }
     // Whoever removed it here gets an answer, and a leader hands over. The word that consensus
     // goes on without it may not come here: nobody sends to it any more.
     let deadline = Instant::now() + LAST_ACTS;
     let own_id = shared.identity.member_id;
-    while address_of(&shared.raft, own_id).is_some() && Instant::now() < deadline {
+    while address_of(&shared.raft, own_id).is_some()
+        && !shared.links.is_expelled()
+        && Instant::now() < deadline
+    {
         due.tick().await;
     }
     tokio::time::sleep(LAST_ANSWERS).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) struct Links {
     runtime: Handle,
     /// Takes the news of members whose connections broke.
     lost: mpsc::Sender<u64>,
+    /// Whether a member said that this one is none any more.
+    is_expelled: AtomicBool,
 }
 
 /// What is known of a member's presence.
@@ -122,8 +125,14 @@ impl Links {
             beats: Mutex::default(),
             runtime,
             lost,
+            is_expelled: AtomicBool::new(false),
         };
         (links, told)
+    }
+
+    /// Whether a member said that this one is none any more: it was removed while it was away.
+    pub(crate) fn is_expelled(&self) -> bool {
+        self.is_expelled.load(Ordering::Relaxed)
     }
 
     /// A connection with this member ended.
@@ -246,6 +255,9 @@ impl Links {
                 Err(LinkError::NoAnswer(Arc::new(error)))
             }
             Err(error) => {
+                if error.is_expulsion() {
+                    self.is_expelled.store(true, Ordering::Relaxed);
+                }
                 self.drop_connection(member_id, lane, &connection);
                 Err(LinkError::NoAnswer(Arc::new(error)))
             }

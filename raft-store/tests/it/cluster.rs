@@ -188,6 +188,20 @@ async fn a_removed_member_stops_and_is_refused_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_removed_while_it_was_away_is_told_and_stops() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let away = cluster.followers_of(leader)[0];
+    cluster.kill(away).await;
+    let removed = cluster.store(leader).remove_member(away, proposal());
+    removed.await.unwrap();
+    let error = cluster.restarted(away).await.unwrap_err();
+    let cause = format!("{error:?}");
+    assert!(cause.contains("was removed"), "{cause}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_would_lose_the_quorum_is_refused() {
     let mut cluster = Cluster::of_three().await;
     let leader = cluster.leader().await;

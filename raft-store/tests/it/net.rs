@@ -12,9 +12,9 @@ use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use parking_lot::Mutex;
 use raft_store::{
-    AdmitMember, AdmitOutcome, CreateInvite, Driver, FORMATS, FileSeal, InviteId, InviteRecord,
-    Lane, Limits, OpenError, Options, PeerAddress, PeerConnection, PeerConnector, PeerError,
-    RecordName, Start, Store,
+    AdmitMember, AdmitOutcome, AnswerError, CreateInvite, Driver, FORMATS, FileSeal, InviteId,
+    InviteRecord, Lane, Limits, OpenError, Options, PeerAddress, PeerConnection, PeerConnector,
+    PeerError, RecordName, Start, Store,
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -103,7 +103,10 @@ impl Wire {
         // Gone meanwhile: then so is the answer.
         self.net.listener(&self.peer.address).ok_or_else(broken)?;
         self.net.pass(to, self.from).await;
-        answer.map_err(|_refused| self.error(io::ErrorKind::PermissionDenied))
+        answer.map_err(|refused| match refused {
+            AnswerError::NotAMember { .. } => self.error(io::ErrorKind::PermissionDenied),
+            _ => self.error(io::ErrorKind::Other),
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Code;
 use tonic::body::Body;
 
 use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
@@ -110,7 +111,13 @@ impl PeerConnection for Connection {
             let answer = tokio::time::timeout(deadline, client.exchange(frame)).await;
             match answer {
                 Ok(Ok(response)) => Ok(response.into_inner().body),
-                Ok(Err(status)) => Err(unreachable(&peer, io::Error::other(status))),
+                Ok(Err(status)) => {
+                    let kind = match status.code() {
+                        Code::PermissionDenied => io::ErrorKind::PermissionDenied,
+                        _ => io::ErrorKind::Other,
+                    };
+                    Err(unreachable(&peer, io::Error::new(kind, status)))
+                }
                 Err(_elapsed) => Err(unreachable(&peer, io::ErrorKind::TimedOut.into())),
             }
         })
