@@ -93,8 +93,8 @@ impl Shared {
         loop {
             let known = *leadership.borrow_and_update();
             let answer = match known.leader {
-                Some(_) if known.is_leader => Some(self.decide(asked.clone()).await),
-                Some(leader) => self.ask_change(leader, asked.clone()).await,
+                Some(_) if known.is_leader => Some(self.decide(asked).await),
+                Some(leader) => self.ask_change(leader, asked).await,
                 None => None,
             };
             match answer {
@@ -243,7 +243,7 @@ impl Shared {
     }
 
     /// Whether a member answered the leader lately.
-    fn is_in_touch(&self, member_id: u64) -> bool {
+    pub(super) fn is_in_touch(&self, member_id: u64) -> bool {
         let contact = self.links.last_contact(member_id);
         member_id == self.identity.member_id || contact.is_some_and(|at| at.elapsed() < IN_TOUCH)
     }

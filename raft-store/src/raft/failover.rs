@@ -63,7 +63,10 @@ async fn take_over(shared: &Shared, lost: u64) {
     // Two members that ask at once split the votes, and one with less of the log gets none.
     let rank = rank(shared, lost).await;
     sleep(TURN.saturating_mul(rank)).await;
-    if !shared.leads_elsewhere(lost) {
+    // The library would let a learner lead, whom nobody counts on.
+    let own_id = shared.identity.member_id;
+    let may_vote = shared.raft.voter_ids().any(|id| id == own_id);
+    if !may_vote || !shared.leads_elsewhere(lost) {
         return;
     }
     let (vote, last) = {
@@ -72,7 +75,6 @@ async fn take_over(shared: &Shared, lost: u64) {
         let last = shared.raft.watch_log_progress().get();
         (vote, last.and_then(|flushed| flushed.last_log_id))
     };
-    let own_id = shared.identity.member_id;
     tracing::info!(member_id = lost, "leader is gone, asking for votes");
     let request = TransferLeaderRequest::new(vote, own_id, last);
     match shared.raft.handle_transfer_leader(request).await {

@@ -179,7 +179,15 @@ async fn raise_version(shared: &Shared) {
     let Some(version) = shared.model.state.read().next_cluster_version() else {
         return;
     };
-    let voters = shared.raft.voter_ids().collect();
+    let voters: Vec<u64> = shared.raft.voter_ids().collect();
+    // Without its record nobody knows what a voter understands, and apply would refuse.
+    let are_recorded = {
+        let state = shared.model.state.read();
+        voters.iter().all(|id| state.member(*id).is_some())
+    };
+    if !are_recorded {
+        return;
+    }
     let command = Command::SetClusterVersion(SetClusterVersion { version, voters });
     match shared.propose_own(command, CHANGE_DEADLINE).await {
         Ok(outcome) => tracing::info!(version, ?outcome, "cluster version"),
@@ -203,7 +211,9 @@ impl Progress {
         self.0.retain(|id, _| replication.contains_key(id));
         for (id, matched) in replication {
             let matched = matched.as_ref().map_or(0, |matched| matched.index());
-            let keeps_up = matched > 0 && last.saturating_sub(matched) <= MAX_LAG;
+            let has_most = matched > 0 && last.saturating_sub(matched) <= MAX_LAG;
+            // One that has gone silent would count for the quorum and never answer.
+            let keeps_up = has_most && shared.is_in_touch(*id);
             let rounds = self.0.entry(*id).or_default();
             *rounds = if keeps_up {
                 rounds.saturating_add(1)

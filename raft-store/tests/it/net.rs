@@ -295,8 +295,9 @@ impl Cluster {
     /// Admits a member and starts it.
     pub(crate) async fn join(&mut self) -> u64 {
         let provisional = format!("joiner-{}", self.members.len());
-        let AdmitOutcome::Admitted { member_id } = self.admit(&provisional).await else {
-            panic!("not admitted");
+        let member_id = match self.admit(&provisional).await {
+            AdmitOutcome::Admitted { member_id } => member_id,
+            refused => unreachable!("{refused:?}"),
         };
         let mut options = self.options(member_id);
         options.start = Start::Joined {
