@@ -153,7 +153,7 @@ async fn a_backup_of_100_000_entries_is_consistent_and_comes_back() {
     create(&store, "new").await;
     close(store, driver).await;
     for took in [backup_took, verify_took, restore_took] {
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        assert!(took < Duration::from_secs(180), "{took:?}");
     }
 }
 
@@ -275,7 +275,7 @@ async fn a_survivor_becomes_a_cluster_and_keeps_what_it_had() {
     let started = Instant::now();
     let recovered = host.recover().unwrap();
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(took < Duration::from_secs(180), "{took:?}");
     assert!(recovered.member_id > plan.last_index);
     let (store, driver) = open(host.path()).await.unwrap();
     assert_eq!(store.read(State::entry_count), 100_000);
