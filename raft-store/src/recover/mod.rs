@@ -81,14 +81,10 @@ impl Plan {
     /// What may be lost, a sentence each.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
-        let mut losses = vec![match self.last_change_at {
-            Some(at) => format!(
-                "changes that other members acknowledged without this one, after index {} ({})",
-                self.last_index,
-                at.as_secs(),
-            ),
-            None => format!("changes after index {}", self.last_index),
-        }];
+        let mut losses = vec![format!(
+            "changes that other members acknowledged without this one, after index {}",
+            self.last_index,
+        )];
         if self.undecided_count > 0 {
             losses.push(format!(
                 "{} changes after index {} may never have been acknowledged; they are taken over",
