@@ -45,7 +45,7 @@ use crate::endpoints::{
     Addresses, Authorizer, Endpoints, EndpointsOptions, RateLimitOptions, Services,
 };
 use crate::entries::Entries;
-use crate::peers::{self, Arrival, Invitations, Member, PeerRuntime};
+use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::prune::{self, Pruning};
 use crate::svids::Svids;
 use crate::sync::Sync;
@@ -195,36 +195,26 @@ impl Foundation {
         arrival: Option<Arrival>,
         running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
+        let mut policy = Policy::from_config(config);
+        if arrival.is_some() {
+            let status = self.store.status().context("the store has stopped")?;
+            policy = policy.with_peers(peers::trust_domain(&status.cluster_id));
+        }
+        let (ca, authorities) = Ca::open(self.store.clone(), Arc::clone(&self.clock), policy);
+        let identity = match arrival {
+            None => None,
+            Some(arrival) => {
+                let (identity, member) = self.open_door(supervisor, arrival, &ca).await?;
+                *running = Some(member);
+                Some(identity)
+            }
+        };
         let Self {
             store,
             clock,
             drained,
-            closed,
+            closed: _,
         } = self;
-        let cluster_id = store.status().context("the store has stopped")?.cluster_id;
-        let mut policy = Policy::from_config(config);
-        if arrival.is_some() {
-            policy = policy.with_peers(peers::trust_domain(&cluster_id));
-        }
-        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy);
-        let identity = match arrival {
-            None => None,
-            Some(arrival) => {
-                let opened = arrival.open_door(cluster_id, &store, &ca, closed).await?;
-                let (listening, member) = opened;
-                supervisor.start("peers", |_stops_after_the_store| listening);
-                let Member {
-                    identity,
-                    invitations,
-                    runtime,
-                } = member;
-                *running = Some(Running {
-                    invitations,
-                    _runtime: runtime,
-                });
-                Some(identity)
-            }
-        };
         wait_until_ready(&store, config).await?;
         pin_trust_domain(&store, &*clock, config).await?;
 
@@ -269,6 +259,29 @@ impl Foundation {
         start_health(supervisor, config, &parts).await?;
         supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
         Ok(tls_address)
+    }
+
+    /// Lets the other members in; returns what keeps the certificate of this one, to be run once
+    /// the store serves.
+    async fn open_door(
+        &self,
+        supervisor: &mut Supervisor,
+        arrival: Arrival,
+        ca: &Ca,
+    ) -> anyhow::Result<(IdentityTask, Running)> {
+        let opened = arrival.open_door(&self.store, ca, self.closed.clone());
+        let (listening, member) = opened.await?;
+        supervisor.start("peers", |_stops_after_the_store| listening);
+        let Member {
+            identity,
+            invitations,
+            runtime,
+        } = member;
+        let running = Running {
+            invitations,
+            _runtime: runtime,
+        };
+        Ok((identity, running))
     }
 }
 

@@ -22,7 +22,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
 use tonic::body::Body;
+use tonic::metadata::AsciiMetadataValue;
 
+use crate::peers::moves::ADDRESS_KEY;
 use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
 
 /// Connects to other members as this one.
@@ -30,12 +32,19 @@ use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
 pub struct Connector {
     material: SharedTlsMaterial,
     clock: Arc<dyn Clock>,
+    /// Where this member listens, told to the others; `None` if it cannot be said on the wire.
+    own_address: Option<AsciiMetadataValue>,
 }
 
 impl Connector {
-    /// A connector that shows and believes what is in `material` at each time.
-    pub fn new(material: SharedTlsMaterial, clock: Arc<dyn Clock>) -> Self {
-        Self { material, clock }
+    /// A connector that shows and believes what is in `material` at each time, of the member that
+    /// listens at `own_address`.
+    pub fn new(material: SharedTlsMaterial, clock: Arc<dyn Clock>, own_address: &str) -> Self {
+        Self {
+            material,
+            clock,
+            own_address: own_address.parse().ok(),
+        }
     }
 
     /// Whether whoever listens at the address proves to be that member.
@@ -63,6 +72,7 @@ impl Connector {
         Ok(Connection {
             peer: peer.clone(),
             client,
+            own_address: self.own_address.clone(),
             _driver: http2.driver,
         })
     }
@@ -95,6 +105,7 @@ impl PeerConnector for Connector {
 struct Connection {
     peer: PeerAddress,
     client: PeerClient<Sender>,
+    own_address: Option<AsciiMetadataValue>,
     /// Ends when nobody holds the connection any more.
     _driver: JoinSet<()>,
 }
@@ -106,9 +117,12 @@ impl PeerConnection for Connection {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
         let (mut client, peer) = (self.client.clone(), self.peer.clone());
+        let mut request = tonic::Request::new(Frame { body: request });
+        if let Some(address) = &self.own_address {
+            request.metadata_mut().insert(ADDRESS_KEY, address.clone());
+        }
         Box::pin(async move {
-            let frame = Frame { body: request };
-            let answer = tokio::time::timeout(deadline, client.exchange(frame)).await;
+            let answer = tokio::time::timeout(deadline, client.exchange(request)).await;
             match answer {
                 Ok(Ok(response)) => Ok(response.into_inner().body),
                 Ok(Err(status)) => {
@@ -145,7 +159,8 @@ impl Http2 {
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        let handshake = builder.handshake(TokioIo::new(stream));
+        // Large, and part of every future up to the start of the server.
+        let handshake = Box::pin(builder.handshake(TokioIo::new(stream)));
         let handshake = async { handshake.await.map_err(io::Error::other) };
         let (sender, connection) = within(STEP_DEADLINE, handshake).await?;
         let mut driver = JoinSet::new();

@@ -29,6 +29,7 @@ use tower::Service as _;
 use crate::peers::connector::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES};
 use crate::peers::exchange::PeerService;
 use crate::peers::join::{Admission, Exporter, JoinService, MAX_JOIN_LEN_BYTES};
+use crate::peers::moves::Heard;
 use crate::peers::places::{Place, Places};
 use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
 
@@ -42,6 +43,7 @@ pub(super) struct Listener {
 /// What a connection needs to be served.
 pub(crate) struct Door {
     store: Store,
+    heard: Heard,
     admission: Arc<Admission>,
     peer_tls: Arc<ServerConfig>,
     join_tls: Arc<ServerConfig>,
@@ -54,6 +56,7 @@ impl Door {
     /// The door of the member that shows what is in `material`.
     pub(crate) fn new(
         store: Store,
+        heard: Heard,
         admission: Admission,
         material: SharedTlsMaterial,
         clock: Arc<dyn Clock>,
@@ -66,6 +69,7 @@ impl Door {
         let join_tls = identity::tls::join_server_config(for_joiners, join_clock)?;
         Ok(Self {
             store,
+            heard,
             admission: Arc::new(admission),
             peer_tls: Arc::new(peer_tls),
             join_tls: Arc::new(join_tls),
@@ -183,7 +187,8 @@ impl Door {
             tracing::warn!(%address, member_id = from, "too many connections of members");
             return;
         };
-        let service = PeerServer::new(PeerService::new(self.store.clone(), from))
+        let service = PeerService::new(self.store.clone(), from, self.heard.clone());
+        let service = PeerServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_LEN_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_LEN_BYTES);
         let service = hyper::service::service_fn(move |request| service.clone().call(request));

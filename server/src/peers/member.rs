@@ -17,6 +17,7 @@ use crate::peers::connector::Connector;
 use crate::peers::identity::{IdentityFile, IdentityTask, PeerIdentity, first_material};
 use crate::peers::join::{Admission, Invitations};
 use crate::peers::listener::{Door, Listener};
+use crate::peers::moves::Moves;
 use crate::peers::runtime::PeerRuntime;
 use crate::peers::start::{Beginning, begin};
 
@@ -65,7 +66,7 @@ impl Arrival {
         Ok(Self {
             runtime: PeerRuntime::start().context("no threads for talking to peers")?,
             listener,
-            connector: Connector::new(material.clone(), Arc::clone(clock)),
+            connector: Connector::new(material.clone(), Arc::clone(clock), &cluster.peer_address),
             material,
             kept: identity,
             start,
@@ -94,21 +95,23 @@ impl Arrival {
     /// There is an identity, but it cannot be used or kept.
     pub(crate) async fn open_door(
         self,
-        cluster_id: [u8; 16],
         store: &Store,
         ca: &Ca,
         closed: Shutdown,
     ) -> anyhow::Result<(impl Future<Output = io::Result<()>> + use<>, Member)> {
+        let status = store.status().context("the store has stopped")?;
         let admission = Admission {
-            cluster_id,
+            cluster_id: status.cluster_id,
             store: store.clone(),
             ca: ca.clone(),
             clock: Arc::clone(&self.clock),
             seal: self.seal,
             connector: self.connector,
         };
+        let (heard, moves) = Moves::new(store.clone(), Arc::clone(&self.clock));
         let door = Door::new(
             store.clone(),
+            heard,
             admission,
             self.material.clone(),
             Arc::clone(&self.clock),
@@ -124,7 +127,11 @@ impl Arrival {
         let (handle, listener) = (self.runtime.handle(), self.listener);
         let listening = async move {
             let mut serving = JoinSet::new();
-            serving.spawn_on(listener.serve(door, closed), &handle);
+            let served = async move {
+                let served = tokio::join!(listener.serve(door, closed), moves.run());
+                served.0
+            };
+            serving.spawn_on(served, &handle);
             match serving.join_next().await {
                 Some(served) => served.map_err(io::Error::other)?,
                 None => Ok(()),

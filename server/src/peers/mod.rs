@@ -12,6 +12,7 @@ mod identity;
 mod join;
 mod listener;
 mod member;
+mod moves;
 mod name;
 mod places;
 mod runtime;
@@ -19,6 +20,7 @@ mod start;
 
 pub use self::connector::Connector;
 pub use self::envelope::EnvelopeError;
+pub(crate) use self::identity::IdentityTask;
 pub use self::identity::{IdentityError, IdentityFileError};
 pub use self::join::{InvitationError, Invitations, Invite, InviteError, IssuedInvite, JoinError};
 pub(crate) use self::member::{Arrival, Member};

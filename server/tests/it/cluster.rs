@@ -379,6 +379,20 @@ async fn member_whose_data_are_gone_comes_back_as_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
+    let first = Host::founder().await;
+    let invite = first.invite().await;
+    let mut host = Host::new(FirstStart::Join(invite.clone().into())).await;
+    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    let joined = joined.await.unwrap();
+    host.start().await.unwrap();
+    let status = host.member().store.status().unwrap();
+    assert_eq!(status.member_id, joined.member_id);
+    first.create("/a").await;
+    host.sees(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_but_a_member_speaks_on_the_peer_port() {
     let first = Host::founder().await;
     let peers = format!(

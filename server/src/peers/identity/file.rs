@@ -116,7 +116,7 @@ impl IdentityFile {
             Err(error) => return Err(self.io("read", error)),
         };
         let sealed =
-            wire::SealedFile::decode(&bytes[..]).map_err(|_| IdentityFileError::Damaged)?;
+            wire::SealedFile::decode(&bytes[..]).map_err(|_field| IdentityFileError::Damaged)?;
         let nonce = sealed.nonce.try_into();
         let ciphertext = Ciphertext {
             nonce: nonce.map_err(|_bytes| IdentityFileError::Damaged)?,
