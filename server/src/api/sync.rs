@@ -86,7 +86,7 @@ impl Telling {
                 () = self.life.ending() => return Err(status::connection_ends()),
                 batch = self.watch.next(SIGN_OF_LIFE) => batch,
             };
-            let batch = batch.map_err(|ended| status::watch_ended(ended))?;
+            let batch = batch.map_err(status::watch_ended)?;
             self.rendering = Some(Rendering::new(batch));
         }
         let Some(rendering) = self.rendering.as_mut() else {
