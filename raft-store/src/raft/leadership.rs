@@ -1,11 +1,15 @@
 //! Who leads, as this member knows it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use openraft::Raft;
 use openraft::ServerState;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
 use super::Types;
+use super::links::Links;
 use super::machine::Machine;
 
 /// Who leads, as one member knows it.
@@ -33,10 +37,15 @@ impl Leadership {
     }
 }
 
-/// Tells every change, until consensus has ended.
-pub(super) async fn follow(raft: Raft<Types, Machine>, told: watch::Sender<Leadership>) {
+/// Tells every change, and where members listen, until consensus has ended.
+pub(super) async fn follow(
+    raft: Raft<Types, Machine>,
+    links: Arc<Links>,
+    told: watch::Sender<Leadership>,
+) {
     let mut metrics = raft.server_metrics();
     loop {
+        links.set_addresses(addresses(&raft));
         let now = Leadership::of(&raft);
         told.send_if_modified(|known| {
             let is_new = *known != now;
@@ -47,4 +56,13 @@ pub(super) async fn follow(raft: Raft<Types, Machine>, told: watch::Sender<Leade
             return;
         }
     }
+}
+
+fn addresses(raft: &Raft<Types, Machine>) -> BTreeMap<u64, String> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let nodes = metrics.membership_config.membership().nodes();
+    nodes
+        .map(|(id, peer)| (*id, peer.address.clone()))
+        .collect()
 }

@@ -26,6 +26,8 @@ pub(crate) struct Links {
     connector: Arc<dyn PeerConnector>,
     cluster_id: [u8; 16],
     slots: Mutex<BTreeMap<(u64, Lane), Slot>>,
+    /// Where members listen, by the membership in force.
+    addresses: Mutex<BTreeMap<u64, String>>,
     contacts: Mutex<BTreeMap<u64, Contact>>,
     /// Signs of life on their way. Whoever waits for one may give up; it goes on, or a busy member
     /// would be told of every one that is given up.
@@ -121,6 +123,7 @@ impl Links {
             connector,
             cluster_id,
             slots: Mutex::default(),
+            addresses: Mutex::default(),
             contacts: Mutex::default(),
             beats: Mutex::default(),
             runtime,
@@ -186,6 +189,16 @@ impl Links {
                 Err(LinkError::NotSent(peer_error(member_id, address, source)))
             }
         }
+    }
+
+    /// Takes over where members listen.
+    pub(crate) fn set_addresses(&self, addresses: BTreeMap<u64, String>) {
+        *self.addresses.lock() = addresses;
+    }
+
+    /// Where a member listens, if it is in the membership in force.
+    pub(crate) fn address(&self, member_id: u64) -> Option<String> {
+        self.addresses.lock().get(&member_id).cloned()
     }
 
     /// When this member answered last.

@@ -166,7 +166,10 @@ impl Member {
             failover::watch(Arc::clone(&shared), parts.lost),
             &parts.runtime,
         );
-        tasks.spawn_on(leadership::follow(raft, told), &parts.runtime);
+        tasks.spawn_on(
+            leadership::follow(raft, Arc::clone(&shared.links), told),
+            &parts.runtime,
+        );
         tasks.spawn_on(forwarding, &parts.runtime);
         tasks.spawn_on(freshness::renew(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(membership::tend(Arc::clone(&shared)), &parts.runtime);

@@ -79,9 +79,12 @@ impl PeerClient {
         request: Request,
         deadline: Duration,
     ) -> Result<Response, RPCError<Types>> {
+        // The library keeps a client as long as it replicates: the member may have moved since.
+        let moved = self.links.address(self.member_id);
+        let address = moved.as_deref().unwrap_or(&self.address);
         let asked = self
             .links
-            .ask(self.member_id, &self.address, lane, request, deadline);
+            .ask(self.member_id, address, lane, request, deadline);
         // Unreachable, not a network error: the latter is retried at once.
         asked.await.map_err(|error| unreachable(&error))
     }

@@ -260,6 +260,21 @@ async fn a_member_far_behind_gets_a_snapshot_and_then_votes() {
     cluster.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_comes_back_elsewhere_is_found() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let moving = cluster.followers_of(leader)[0];
+    cluster.kill(moving).await;
+    create(cluster.store(leader), "meanwhile").await;
+    cluster.start_at(moving, "elsewhere").await;
+    assert!(has(cluster.store(moving), "meanwhile"));
+    until_equal(&cluster).await;
+    create(cluster.store(moving), "back").await;
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
 /// Parts of a snapshot that were changed on their way.
 static FLIPPED: AtomicU32 = AtomicU32::new(0);
 

@@ -12,9 +12,9 @@ use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use parking_lot::Mutex;
 use raft_store::{
-    AdmitMember, AdmitOutcome, AnswerError, CreateInvite, Driver, FORMATS, FileSeal, InviteId,
-    InviteRecord, Lane, Limits, OpenError, Options, PeerAddress, PeerConnection, PeerConnector,
-    PeerError, RecordName, Start, Store,
+    AdmitMember, AdmitOutcome, AnnounceMember, AnswerError, CreateInvite, Driver, FORMATS,
+    FileSeal, InviteId, InviteRecord, Lane, Limits, OpenError, Options, PeerAddress,
+    PeerConnection, PeerConnector, PeerError, RecordName, Start, Store,
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -248,6 +248,31 @@ impl Cluster {
         }
         self.members.insert(id, Member { store, driver });
         Ok(())
+    }
+
+    /// Starts a member that was there before, at another address, which a peer learns from it.
+    pub(crate) async fn start_at(&mut self, id: u64, new: &str) {
+        let mut options = self.options(id);
+        options.start = Start::Member {
+            address: new.to_owned(),
+        };
+        let (store, driver) = Store::open(options).await.unwrap();
+        let listener = Listener {
+            id,
+            store: store.clone(),
+        };
+        self.net.listening.lock().insert(new.to_owned(), listener);
+        let known = self.any().read(|state| state.member(id).cloned()).unwrap();
+        let moved = AnnounceMember {
+            id,
+            peer_address: new.into(),
+            api_address: known.api_address.clone(),
+            program_version: known.program_version.clone(),
+            formats: known.formats.clone(),
+        };
+        self.any().propose(moved, proposal()).await.unwrap();
+        store.ready(STARTS).await.unwrap();
+        self.members.insert(id, Member { store, driver });
     }
 
     /// Starts a member that ended by itself, as soon as its files are closed.
