@@ -195,11 +195,7 @@ impl Foundation {
         arrival: Option<Arrival>,
         running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
-        let mut policy = Policy::from_config(config);
-        if arrival.is_some() {
-            let status = self.store.status().context("the store has stopped")?;
-            policy = policy.with_peers(peers::trust_domain(&status.cluster_id));
-        }
+        let policy = self.policy(config, arrival.as_ref())?;
         let (ca, authorities) = Ca::open(self.store.clone(), Arc::clone(&self.clock), policy);
         let identity = match arrival {
             None => None,
@@ -259,6 +255,16 @@ impl Foundation {
         start_health(supervisor, config, &parts).await?;
         supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
         Ok(tls_address)
+    }
+
+    /// A member makes the authority of members, too.
+    fn policy(&self, config: &Config, arrival: Option<&Arrival>) -> anyhow::Result<Policy> {
+        let policy = Policy::from_config(config);
+        if arrival.is_none() {
+            return Ok(policy);
+        }
+        let status = self.store.status().context("the store has stopped")?;
+        Ok(policy.with_peers(peers::trust_domain(&status.cluster_id)))
     }
 
     /// Lets the other members in; returns what keeps the certificate of this one, to be run once

@@ -250,7 +250,8 @@ impl<'a> Place<'a> {
             program_version: PROGRAM_VERSION,
             formats: (*FORMATS.start(), *FORMATS.end()),
         };
-        let membership = join::join(invite, &applicant, clock)
+        // Boxed: a handshake and its retries take room that every start would have to make.
+        let membership = Box::pin(join::join(invite, &applicant, clock))
             .await
             .context("cannot join the cluster")?;
         self.seal.import(&membership.seal_key).with_context(|| {
