@@ -138,22 +138,34 @@ impl Store {
         pruned.map(|_| ()).map_err(RotateError::Store)
     }
 
+    /// Seals one authority's key anew. Another member may do the same at the same time, and drop
+    /// the old data key before this one has read with it: then the record is read again.
     async fn reseal(&self, authority: &AuthorityRecord, now: UnixTime) -> Result<(), RotateError> {
-        let name = RecordName::authority(authority.kind, &authority.id);
-        let opened = self.unseal(&name, &authority.sealed_key);
-        let sealed = opened.and_then(|key| self.seal(&name, &key));
-        let sealed_key = sealed.map_err(|source| RotateError::Seal { name, source })?;
-        let command = ResealAuthority {
-            kind: authority.kind,
-            id: authority.id.clone(),
-            sealed_key,
-        };
-        let outcome = self.propose(command, proposal(now)).await;
-        match outcome.map_err(RotateError::Store)? {
-            // It may have been removed meanwhile: then there is nothing left to seal.
-            ResealOutcome::Resealed | ResealOutcome::NotFound => Ok(()),
-            ResealOutcome::UnknownDataKey => Err(RotateError::Overtaken),
+        let AuthorityRecord { kind, ref id, .. } = *authority;
+        let name = RecordName::authority(kind, id);
+        for _ in 0..MAX_TRIES {
+            let Some(current) = self.read(|state| state.authority(kind, id).cloned()) else {
+                // Removed meanwhile: there is nothing left to seal.
+                return Ok(());
+            };
+            let opened = self.unseal(&name, &current.sealed_key);
+            let sealed_key = match opened.and_then(|key| self.seal(&name, &key)) {
+                Ok(sealed) => sealed,
+                Err(SealError::UnknownDataKey(_)) => continue,
+                Err(source) => return Err(RotateError::Seal { name, source }),
+            };
+            let command = ResealAuthority {
+                kind,
+                id: id.clone(),
+                sealed_key,
+            };
+            let outcome = self.propose(command, proposal(now)).await;
+            match outcome.map_err(RotateError::Store)? {
+                ResealOutcome::Resealed | ResealOutcome::NotFound => return Ok(()),
+                ResealOutcome::UnknownDataKey => {}
+            }
         }
+        Err(RotateError::Overtaken)
     }
 
     /// Authorities whose key is sealed with another data key than the newest.
@@ -201,7 +213,7 @@ fn proposal(now: UnixTime) -> Proposal {
 /// How long one step of a renewal may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// New keys that are offered before other members are left to it.
+/// How often one step is tried while other members rotate too.
 const MAX_TRIES: u32 = 3;
 
 /// Invitations that are cleared away in one step.
