@@ -578,4 +578,4 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 const STORE_WAITS: Duration = Duration::from_secs(7);
 
 /// How long everything may take to stop.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(30);
