@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::UnixTime as PathTime;
 
 use crate::clock::Clock;
@@ -42,15 +43,12 @@ pub fn server_config(
         certificate: ClientCertificate::Optional,
         signatures: signatures(),
     };
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+    let config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(TlsError)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SvidResolver(material)));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.alpn_protocols = offered();
-    Ok(config)
+    Ok(unresumed_server(config, offered()))
 }
 
 /// For a connection to the server `expected`, which must verify against the bundle of its trust
@@ -68,7 +66,7 @@ pub fn client_config(
         expected,
         signatures: signatures(),
     };
-    let mut config = unresumed(verifier, clock)?;
+    let mut config = agent_client(verifier, clock)?;
     config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
     Ok(config)
 }
@@ -87,19 +85,37 @@ pub fn insecure_bootstrap_client_config(
         expected,
         signatures: signatures(),
     };
-    unresumed(verifier, clock)
+    agent_client(verifier, clock)
 }
 
-fn unresumed(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+fn agent_client(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    unresumed_client(Arc::new(verifier), clock, &[&TLS13, &TLS12], offered())
+}
+
+/// A client that believes by `verifier`, shows nothing, and verifies every connection anew.
+pub(super) fn unresumed_client(
+    verifier: Arc<dyn ServerCertVerifier>,
+    clock: Arc<dyn Clock>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: Vec<Vec<u8>>,
+) -> Result<ClientConfig, TlsError> {
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
-        .with_protocol_versions(&[&TLS13, &TLS12])
+        .with_protocol_versions(versions)
         .map_err(TlsError)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = offered();
+    config.alpn_protocols = protocols;
     Ok(config)
+}
+
+/// Makes a server verify every connection anew.
+pub(super) fn unresumed_server(mut config: ServerConfig, protocols: Vec<Vec<u8>>) -> ServerConfig {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = protocols;
+    config
 }
 
 /// The server's order decides: its own protocol where both speak it.

@@ -7,15 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::clock::Clock;
 use crate::spiffe_id::SpiffeId;
-use crate::tls::config::{ClockTime, signatures};
+use crate::tls::config::{ClockTime, signatures, unresumed_client, unresumed_server};
 use crate::tls::pin::{AuthorityPin, PinnedVerifier};
 use crate::tls::verifier::{
     ClientCertificate, ClientPolicy, ClientVerifier, ServerVerifier, SvidResolver,
@@ -53,7 +50,7 @@ pub fn peer_server_config(
         .map_err(TlsError)?
         .with_client_cert_verifier(Arc::new(verifier));
     let config = builder.with_cert_resolver(Arc::new(SvidResolver(material)));
-    Ok(unresumed(config, ALPN_PEER))
+    Ok(unresumed_server(config, vec![ALPN_PEER.to_vec()]))
 }
 
 /// For the same listener, for those who have no certificate yet: shows the SVID of `material` and
@@ -70,7 +67,7 @@ pub fn join_server_config(
         .map_err(TlsError)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SvidResolver(material)));
-    Ok(unresumed(config, ALPN_JOIN))
+    Ok(unresumed_server(config, vec![ALPN_JOIN.to_vec()]))
 }
 
 /// For a connection to the member `expected`; shows the SVID of `material`.
@@ -87,7 +84,12 @@ pub fn peer_client_config(
         expected,
         signatures: signatures(),
     };
-    let mut config = client(Arc::new(verifier), clock, ALPN_PEER)?;
+    let mut config = unresumed_client(
+        Arc::new(verifier),
+        clock,
+        &[&TLS13],
+        vec![ALPN_PEER.to_vec()],
+    )?;
     config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
     Ok(config)
 }
@@ -104,28 +106,10 @@ pub fn join_client_config(
         pin,
         signatures: signatures(),
     };
-    client(Arc::new(verifier), clock, ALPN_JOIN)
-}
-
-fn client(
-    verifier: Arc<dyn ServerCertVerifier>,
-    clock: Arc<dyn Clock>,
-    alpn: &[u8],
-) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(TlsError)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(config)
-}
-
-fn unresumed(mut config: ServerConfig, alpn: &[u8]) -> ServerConfig {
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config
+    unresumed_client(
+        Arc::new(verifier),
+        clock,
+        &[&TLS13],
+        vec![ALPN_JOIN.to_vec()],
+    )
 }
