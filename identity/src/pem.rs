@@ -41,7 +41,12 @@ pub fn decode_certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 
 /// Writes a key as an unencrypted PKCS#8 document.
 pub fn encode_private_key(key: &PrivateKey) -> SecretBytes {
-    SecretBytes::new(encode("PRIVATE KEY", key.pkcs8().expose()).into_bytes())
+    encode_pkcs8(key.pkcs8())
+}
+
+/// Writes an unencrypted PKCS#8 document.
+pub fn encode_pkcs8(document: &SecretBytes) -> SecretBytes {
+    SecretBytes::new(encode("PRIVATE KEY", document.expose()).into_bytes())
 }
 
 /// Reads the first unencrypted PKCS#8 document of a text.

@@ -49,6 +49,26 @@ impl PeerProcess {
         })
     }
 
+    /// Takes hold of a process that opened no connection, by its id. Whoever names it answers for the id
+    /// not having been another process's before.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of_pid(pid: i32) -> io::Result<Self> {
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "there is no such process");
+        let positive = (pid > 0).then_some(pid);
+        let pid = positive.and_then(Pid::from_raw).ok_or_else(gone)?;
+        let hold = hold_pid(pid)?;
+        // After taking hold, so that they are of that process if it is still alive later.
+        let (uid, gid) = effective_ids(pid).ok_or_else(gone)?;
+        Ok(Self {
+            pid,
+            uid,
+            gid,
+            hold,
+        })
+    }
+
     /// The process id, in this process's pid namespace.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -107,6 +127,10 @@ fn hold(stream: &UnixStream, pid: Pid) -> io::Result<Hold> {
         return Ok(Hold::Pidfd(Arc::new(pidfd)));
     }
     // Before that a pid given away between connect and here cannot be told apart; from here on it can.
+    hold_pid(pid)
+}
+
+fn hold_pid(pid: Pid) -> io::Result<Hold> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Hold::Pidfd(Arc::new(pidfd))),
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
@@ -191,6 +215,25 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(!peers.iter().any(PeerProcess::is_alive));
+    }
+
+    #[test]
+    fn process_is_held_by_its_id() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let held = PeerProcess::of_pid(pid).unwrap();
+        assert_eq!(held.uid(), rustix::process::geteuid().as_raw());
+        assert!(held.is_alive());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!held.is_alive());
+        for nobody in [pid, 0, -1, i32::MIN] {
+            assert!(PeerProcess::of_pid(nobody).is_err(), "{nobody}");
+        }
     }
 
     #[tokio::test]

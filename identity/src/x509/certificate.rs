@@ -9,6 +9,7 @@ use x509_parser::prelude::FromDer;
 
 use crate::clock::UnixTime;
 use crate::spiffe_id::SpiffeId;
+use crate::x509::subject_text::subject_text;
 use crate::x509::{AlternativeNames, X509Error, alternative_names, malformed};
 
 /// The longest certificate that is read.
@@ -87,6 +88,11 @@ impl CertificateInfo {
             [uri] => SpiffeId::parse(uri).map_err(X509Error::SpiffeId),
             uris => Err(X509Error::UriSans(uris.len())),
         }
+    }
+
+    /// The subject's name as Go prints it, such as `O=SPIRE,C=US`.
+    pub fn subject_text(&self) -> String {
+        subject_text(&self.subject_der)
     }
 
     /// Whether the certificate is valid at `now`, both ends included (RFC 5280 §4.1.2.5).

@@ -4,6 +4,7 @@ mod certificate;
 mod concatenated;
 mod csr;
 mod public_key;
+mod subject_text;
 
 pub use certificate::{CertificateInfo, KeyUsage, MAX_CERTIFICATE_LEN_BYTES};
 pub use concatenated::split_certificates;
