@@ -17,7 +17,7 @@ const UNNAMED_PACKAGE_MODULE: &str = "workload";
 
 /// Messages that hold a private key or a bearer token. `src/redacted.rs` gives them a `Debug` that
 /// shows neither, so that no log line or panic text ever can.
-const SECRET_BEARERS: [&str; 14] = [
+const SECRET_BEARERS: [&str; 16] = [
     ".JWTSVID",
     ".WITSVID",
     ".ValidateJWTSVIDRequest",
@@ -25,6 +25,8 @@ const SECRET_BEARERS: [&str; 14] = [
     ".conclave.cluster.v1.CreateInviteResponse",
     ".conclave.cluster.v1.Invite",
     ".conclave.cluster.v1.PeerIdentity",
+    ".envoy.config.core.v3.DataSource",
+    ".envoy.service.discovery.v3.DiscoveryResponse",
     ".spiffe.broker.JWTSVID",
     ".spiffe.broker.X509SVID",
     ".spire.api.agent.delegatedidentity.v1.X509SVIDWithKey",
@@ -81,6 +83,14 @@ fn collect_protos(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
+/// A part of a package's name as Rust and the generator's file names have it.
+fn identifier(part: &str) -> String {
+    match part {
+        "type" => "r#type".to_owned(),
+        part => part.to_owned(),
+    }
+}
+
 /// The tree of packages, which the generated code's relative paths rely on.
 #[derive(Default)]
 struct Module {
@@ -98,10 +108,11 @@ impl Module {
                 .file = Some("_.rs".to_owned());
             return;
         }
-        let leaf = package.split('.').fold(self, |module, part| {
-            module.children.entry(part.to_owned()).or_default()
+        let parts: Vec<_> = package.split('.').map(identifier).collect();
+        let leaf = parts.iter().fold(self, |module, part| {
+            module.children.entry(part.clone()).or_default()
         });
-        leaf.file = Some(format!("{package}.rs"));
+        leaf.file = Some(format!("{}.rs", parts.join(".")));
     }
 
     fn render(&self) -> String {

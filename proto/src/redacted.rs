@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::conclave::cluster;
 use crate::spire::api;
-use crate::{spiffe, workload};
+use crate::{envoy, spiffe, workload};
 
 macro_rules! redact {
     ($message:ty, $name:literal, [$($shown:ident),*]) => {
@@ -29,6 +29,12 @@ redact!(
 );
 redact!(cluster::v1::Invite, "Invite", [addresses]);
 redact!(cluster::v1::PeerIdentity, "PeerIdentity", [member_id]);
+redact!(envoy::config::core::v3::DataSource, "DataSource", []);
+redact!(
+    envoy::service::discovery::v3::DiscoveryResponse,
+    "DiscoveryResponse",
+    [version_info, type_url, nonce]
+);
 redact!(spiffe::broker::Jwtsvid, "Jwtsvid", [spiffe_id, hint]);
 redact!(spiffe::broker::X509svid, "X509svid", [spiffe_id, hint]);
 redact!(
