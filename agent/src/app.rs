@@ -6,23 +6,27 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use daemon::health::{Check, Checks};
+use daemon::log::LogControl;
 use daemon::supervisor::{Shutdown, Supervisor, chain};
 use identity::bundle::Bundle;
 use identity::clock::{Clock, SystemClock};
 use identity::secret::SecretBytes;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::admin_api::About;
 use crate::attest::{Evidence, Starter};
 use crate::attestor::{Unix, WorkloadAttestor};
 use crate::cache::Cache;
+use crate::caller::Callers;
 use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
 use crate::config::{Bootstrap, BundleFormat, Config, KeyManager};
-use crate::health::{self, HealthService};
+use crate::endpoints::{self, Sockets};
+use crate::health::Probe;
 use crate::jwt::JwtSvids;
 use crate::storage::{DataFile, KeyStore};
 use crate::svid::{OwnSvid, Rotator};
 use crate::sync::{Parts, Signer, Synchronizer};
-use crate::workload_api;
 
 /// How long tasks may take to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -34,8 +38,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// # Errors
 /// It cannot come up, or cannot go on.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    run_until(config, Arc::new(SystemClock), Shutdown::new()).await
+pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
+    run_until(config, Arc::new(SystemClock), log, Shutdown::new()).await
 }
 
 /// As [`run`], with another clock and another one who may stop it.
@@ -45,6 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 pub async fn run_until(
     config: Config,
     clock: Arc<dyn Clock>,
+    log: LogControl,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     info!(data_dir = %config.data_dir.display(), version = VERSION, "Starting agent");
@@ -56,30 +61,39 @@ pub async fn run_until(
         let endpoint = daemon::health::bind(options).await?;
         supervisor.start("health checks", |shutdown| endpoint.serve(checks, shutdown));
     }
-    supervisor.start("agent", |shutdown| live(config, clock, check, shutdown));
+    let given = Given {
+        clock,
+        log,
+        check,
+        started: Instant::now(),
+    };
+    supervisor.start("agent", |shutdown| live(config, given, shutdown));
     Ok(supervisor
         .run(SHUTDOWN_GRACE + Duration::from_secs(1))
         .await?)
 }
 
-/// The agent's life: comes up, then serves until `shutdown`.
-async fn live(
-    config: Config,
+/// What an agent finds when it begins.
+struct Given {
     clock: Arc<dyn Clock>,
+    log: LogControl,
     check: Check,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
+    started: Instant,
+}
+
+/// The agent's life: comes up, then serves until `shutdown`.
+async fn live(config: Config, given: Given, shutdown: Shutdown) -> anyhow::Result<()> {
     let parts = tokio::select! {
         () = shutdown.requested() => return Ok(()),
-        parts = Running::start(config, clock) => parts?,
+        parts = Running::start(config, given) => parts?,
     };
-    parts.serve(check, shutdown).await
+    parts.serve(shutdown).await
 }
 
 /// An agent that has an SVID, entries and bundles.
 struct Running {
     config: Config,
-    clock: Arc<dyn Clock>,
+    given: Given,
     client: ServerClient,
     cache: Arc<Cache>,
     jwt_svids: Arc<JwtSvids>,
@@ -88,9 +102,10 @@ struct Running {
 }
 
 impl Running {
-    async fn start(mut config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    async fn start(mut config: Config, given: Given) -> anyhow::Result<Self> {
+        let clock = &given.clock;
         daemon::process::make_data_dir(&config.data_dir)?;
-        let servers = servers(&config, Arc::clone(&clock));
+        let servers = servers(&config, Arc::clone(clock));
         let evidence = config.join_token.take().map(|token| {
             let token = SecretBytes::from(token.expose().as_bytes());
             Arc::new(Evidence::JoinToken(token))
@@ -120,7 +135,7 @@ impl Running {
         ));
         let jwt_svids = Arc::new(JwtSvids::new(
             client.clone(),
-            Arc::clone(&clock),
+            Arc::clone(clock),
             config.jwt_svid_cache_max_size,
         ));
         if let Err(error) = client.post_status(VERSION).await {
@@ -147,7 +162,7 @@ impl Running {
         };
         Ok(Self {
             config,
-            clock,
+            given,
             client,
             cache,
             jwt_svids,
@@ -156,29 +171,36 @@ impl Running {
         })
     }
 
-    async fn serve(self, check: Check, shutdown: Shutdown) -> anyhow::Result<()> {
+    async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Given {
+            clock,
+            log,
+            check,
+            started,
+        } = self.given;
         let connections = self.client.clone();
         let signer = Signer::new(
             self.client,
             Arc::clone(&self.cache),
-            Arc::clone(&self.clock),
+            Arc::clone(&clock),
             self.config.workload_x509_svid_key_type,
             self.config.availability_target,
         );
-        let socket_path = self.config.socket_path;
-        let listener = workload_api::bind(&socket_path).await?;
         let unix = self.config.unix;
         let unix = Unix::new(unix.discover_workload_path, unix.workload_size_limit);
-        let shared = Arc::new(workload_api::Shared {
-            trust_domain: self.config.trust_domain,
-            attestor: WorkloadAttestor::new(Some(unix)),
-            cache: self.cache,
-            jwt_svids: self.jwt_svids,
-            clock: self.clock,
-            allow_unauthenticated_verifiers: self.config.allow_unauthenticated_verifiers,
-            allowed_foreign_jwt_claims: self.config.allowed_foreign_jwt_claims,
-        });
-        let health = HealthService::new(socket_path.clone());
+        let callers = Arc::new(Callers::new(
+            WorkloadAttestor::new(Some(unix)),
+            self.config.log_selectors.clone(),
+        ));
+        let config = Arc::new(self.config);
+        let sockets = Sockets::bind(&config).await?;
+        let about = About {
+            material: self.rotator.own.material(),
+            last_sync: self.synchronizer.last_success(),
+            started,
+            log,
+        };
+        let probe = Probe::of(&config);
         let mut supervisor = Supervisor::stopped_by(shutdown);
         supervisor.start("connections", |shutdown| async move {
             connections.keep_connected(shutdown).await;
@@ -187,28 +209,23 @@ impl Running {
         supervisor.start("agent SVID", |shutdown| self.rotator.run(shutdown));
         supervisor.start("sync", |shutdown| self.synchronizer.run(shutdown));
         supervisor.start("signing", |shutdown| signer.run(shutdown));
-        supervisor.start("workload API", |shutdown| {
-            workload_api::serve(shared, health, listener, shutdown)
-        });
-        supervisor.start("health", |shutdown| {
-            follow_health(check, socket_path, shutdown)
-        });
+        let parts = endpoints::Parts {
+            config,
+            callers,
+            cache: self.cache,
+            jwt_svids: self.jwt_svids,
+            clock,
+        };
+        sockets.start(&parts, about, &mut supervisor);
+        supervisor.start("health", |shutdown| follow_health(check, probe, shutdown));
         Ok(supervisor.run(SHUTDOWN_GRACE).await?)
     }
 }
 
-async fn follow_health(
-    check: Check,
-    socket_path: std::path::PathBuf,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
+async fn follow_health(check: Check, probe: Probe, shutdown: Shutdown) -> anyhow::Result<()> {
     let probe = || {
-        let socket_path = socket_path.clone();
-        async move {
-            health::check(&socket_path)
-                .await
-                .map_err(|error| chain(&error))
-        }
+        let probe = probe.clone();
+        async move { probe.check().await.map_err(|error| chain(&error)) }
     };
     check.follow(probe, shutdown).await;
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daemon::supervisor::chain;
 use proto::grpc::health::v1::health_check_response::ServingStatus;
-use proto::grpc::health::v1::health_server::Health;
+use proto::grpc::health::v1::health_server::{Health, HealthServer};
 use proto::grpc::health::v1::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
 };
@@ -17,6 +17,9 @@ use tokio::time::timeout;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 use tracing::warn;
+
+use crate::config::Config;
+use crate::endpoints::MAX_REQUEST_LEN_BYTES;
 
 /// The time that the agent has to answer itself.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -68,16 +71,44 @@ async fn fetch(path: &Path) -> Result<(), HealthError> {
     }
 }
 
-/// `grpc.health.v1` on the agent's socket.
-#[derive(Debug)]
-pub struct HealthService {
-    socket_path: PathBuf,
+/// How to find out whether the agent is well.
+#[derive(Clone, Debug)]
+pub enum Probe {
+    /// By its Workload API on the socket at this path.
+    WorkloadApi(PathBuf),
+    /// It serves no Workload API: well is whoever answers at all.
+    Unneeded,
 }
 
+impl Probe {
+    /// The probe for an agent with these settings.
+    pub fn of(config: &Config) -> Self {
+        match config.disable_workload_api {
+            false => Self::WorkloadApi(config.socket_path.clone()),
+            true => Self::Unneeded,
+        }
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub async fn check(&self) -> Result<(), HealthError> {
+        match self {
+            Self::WorkloadApi(path) => check(path).await,
+            Self::Unneeded => Ok(()),
+        }
+    }
+}
+
+/// `grpc.health.v1` on the agent's socket.
+#[derive(Debug)]
+pub struct HealthService(Probe);
+
 impl HealthService {
-    /// Answers for the agent whose socket is at `socket_path`.
-    pub fn new(socket_path: PathBuf) -> Self {
-        Self { socket_path }
+    /// Answers by `probe`.
+    pub fn server(probe: Probe) -> HealthServer<Self> {
+        HealthServer::new(Self(probe)).max_decoding_message_size(MAX_REQUEST_LEN_BYTES)
     }
 }
 
@@ -94,7 +125,7 @@ impl Health for HealthService {
                 "per-service health is not supported",
             ));
         }
-        let status = match check(&self.socket_path).await {
+        let status = match self.0.check().await {
             Ok(()) => ServingStatus::Serving,
             Err(error) => {
                 warn!(error = %chain(&error), "Health check failed");

@@ -14,21 +14,29 @@
 //! - [`sync`]: keeps the cache as the server has it: entries, bundles, signing.
 //! - [`jwt`]: tokens, cached while they can be given out again.
 //! - [`attestor`]: which selectors a calling process has.
-//! - [`workload_api`]: the socket that workloads call.
+//! - [`endpoints`]: the sockets, and what is served on them.
+//! - [`caller`]: who calls there.
+//! - [`workload_api`]: what workloads call.
+//! - [`sds`]: what Envoy calls.
+//! - [`admin_api`]: what administrators and delegates call.
 //! - [`health`]: whether all of this works.
 //! - [`app`]: puts the parts together.
 
+pub mod admin_api;
 pub mod app;
 pub mod attest;
 pub mod attestor;
 mod backoff;
 pub mod cache;
+pub mod caller;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod endpoints;
 pub mod health;
 mod jitter;
 pub mod jwt;
+pub mod sds;
 pub mod storage;
 pub mod svid;
 pub mod sync;

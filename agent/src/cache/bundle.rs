@@ -9,6 +9,7 @@ pub struct TrustBundle {
     bundle: Bundle,
     trust_domain_id: String,
     x509_der: Bytes,
+    x509_pem: String,
     jwt_jwks: Bytes,
 }
 
@@ -21,6 +22,7 @@ impl TrustBundle {
                 .iter()
                 .flat_map(|authority| authority.certificate.iter().copied())
                 .collect(),
+            x509_pem: bundle.to_pem(),
             jwt_jwks: bundle.jwt_jwks().into(),
             bundle,
         }
@@ -39,6 +41,11 @@ impl TrustBundle {
     /// The X.509 authorities, one DER after the other.
     pub fn x509_der(&self) -> &Bytes {
         &self.x509_der
+    }
+
+    /// The X.509 authorities in PEM.
+    pub fn x509_pem(&self) -> &str {
+        &self.x509_pem
     }
 
     /// The JWT authorities as a plain JWK set.

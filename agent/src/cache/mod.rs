@@ -25,10 +25,10 @@ use proto::convert::entry::AuthorizedEntry;
 use tokio::sync::{Notify, watch};
 
 pub use bundle::TrustBundle;
-pub use state::{Counts, State, Wanted};
+pub use state::{Bundles, Counts, State, Wanted};
 pub use svid::CachedSvid;
 pub(crate) use svid::{issuer_key_ids, tainted_key_ids};
-pub use view::{Identity, WorkloadView};
+pub use view::{Identity, WorkloadView, signed};
 
 /// The state, shared by the tasks of the agent.
 #[derive(Debug)]
@@ -125,6 +125,11 @@ impl Cache {
     /// The bundle of a trust domain.
     pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<TrustBundle>> {
         self.state.lock().bundle(trust_domain)
+    }
+
+    /// All bundles, now and at every change.
+    pub fn subscribe_to_bundles(&self) -> watch::Receiver<Arc<Bundles>> {
+        self.state.lock().subscribe_to_bundles()
     }
 
     /// How much is held.

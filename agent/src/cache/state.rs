@@ -20,6 +20,9 @@ use super::{CachedSvid, Identity, TrustBundle, WorkloadView};
 /// Views that nobody listens to are kept for the next call, up to this number.
 const MAX_IDLE_VIEWS: usize = 1024;
 
+/// Bundles by the trust domain they are of.
+pub type Bundles = BTreeMap<TrustDomain, Arc<TrustBundle>>;
+
 /// Everything that the cache holds.
 #[derive(Debug)]
 pub struct State {
@@ -27,7 +30,9 @@ pub struct State {
     max_svids: usize,
     records: BTreeMap<EntryId, Record>,
     index: EntryIndex,
-    bundles: BTreeMap<TrustDomain, Arc<TrustBundle>>,
+    bundles: Bundles,
+    /// What those see who follow all bundles.
+    shown_bundles: watch::Sender<Arc<Bundles>>,
     tainted_key_ids: Vec<Vec<u8>>,
     views: HashMap<SelectorSet, watch::Sender<Arc<WorkloadView>>>,
     uses: u64,
@@ -67,7 +72,8 @@ impl State {
             max_svids,
             records: BTreeMap::new(),
             index: EntryIndex::default(),
-            bundles: BTreeMap::new(),
+            bundles: Bundles::new(),
+            shown_bundles: watch::Sender::default(),
             tainted_key_ids: Vec::new(),
             views: HashMap::new(),
             uses: 0,
@@ -177,6 +183,8 @@ impl State {
         if changed.is_empty() {
             return;
         }
+        let shown = Arc::new(self.bundles.clone());
+        self.shown_bundles.send_replace(shown);
         self.tainted_key_ids = self
             .bundle(&self.trust_domain)
             .map_or_else(Vec::new, |own| tainted_key_ids(own.bundle()));
@@ -256,10 +264,7 @@ impl State {
             .into_iter()
             .filter_map(|id| self.records.get(id))
             .filter(|record| record.entry.selectors.is_subset(selectors))
-            .map(|record| Identity {
-                entry: Arc::clone(&record.entry),
-                svid: record.svid.clone(),
-            })
+            .map(|record| Identity::new(Arc::clone(&record.entry), record.svid.clone()))
             .collect();
         let federated: BTreeSet<&TrustDomain> = identities
             .iter()
@@ -369,6 +374,11 @@ impl State {
     /// The bundle of a trust domain.
     pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<TrustBundle>> {
         self.bundles.get(trust_domain).cloned()
+    }
+
+    /// All bundles, now and at every change.
+    pub fn subscribe_to_bundles(&self) -> watch::Receiver<Arc<Bundles>> {
+        self.shown_bundles.subscribe()
     }
 
     /// When the last of the SVIDs ends.

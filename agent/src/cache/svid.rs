@@ -15,6 +15,8 @@ use rustls_pki_types::CertificateDer;
 pub struct CachedSvid {
     spiffe_id: SpiffeId,
     chain_der: Bytes,
+    /// Parts of `chain_der`.
+    certificates: Vec<Bytes>,
     key_pkcs8: SecretBytes,
     not_after: UnixTime,
     rotate_at: UnixTime,
@@ -26,13 +28,16 @@ pub struct CachedSvid {
 impl CachedSvid {
     /// Takes over a signed SVID, which was asked for when its entry had `revision`.
     pub fn new(svid: &X509Svid, rotate_at: UnixTime, revision: i64) -> Self {
+        let chain = svid.chain().iter();
+        let chain_der: Bytes = chain
+            .clone()
+            .flat_map(|certificate| certificate.iter().copied())
+            .collect();
+        let mut rest = chain_der.clone();
         Self {
             spiffe_id: svid.spiffe_id().clone(),
-            chain_der: svid
-                .chain()
-                .iter()
-                .flat_map(|certificate| certificate.iter().copied())
-                .collect(),
+            certificates: chain.map(|one| rest.split_to(one.len())).collect(),
+            chain_der,
             key_pkcs8: svid.key().pkcs8().expose().into(),
             not_after: svid.not_after(),
             rotate_at,
@@ -49,6 +54,11 @@ impl CachedSvid {
     /// Leaf first, one DER after the other.
     pub fn chain_der(&self) -> &Bytes {
         &self.chain_der
+    }
+
+    /// The certificates, leaf first, each in DER.
+    pub fn certificates(&self) -> impl Iterator<Item = CertificateDer<'_>> {
+        self.certificates.iter().map(|one| (&**one).into())
     }
 
     /// The private key, PKCS#8.

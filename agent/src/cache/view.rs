@@ -12,7 +12,7 @@ use super::{CachedSvid, TrustBundle};
 /// The identities and bundles of the workloads that have one set of selectors.
 ///
 /// Invariant: identities are in the order of their entries' ids, which decides the default identity
-/// of a workload, and no hint occurs twice.
+/// of a workload.
 #[derive(Debug, Default)]
 pub struct WorkloadView {
     identities: Vec<Identity>,
@@ -27,6 +27,32 @@ pub struct Identity {
     pub entry: Arc<AuthorizedEntry>,
     /// The SVID; `None` until it is signed.
     pub svid: Option<Arc<CachedSvid>>,
+    /// Whether an older entry of the same view has the same hint.
+    repeats_hint: bool,
+}
+
+impl Identity {
+    pub(super) fn new(entry: Arc<AuthorizedEntry>, svid: Option<Arc<CachedSvid>>) -> Self {
+        Self {
+            entry,
+            svid,
+            repeats_hint: false,
+        }
+    }
+}
+
+/// Each of `identities` with its SVID; `None` while one is missing or at its end.
+pub fn signed<'a>(
+    identities: impl IntoIterator<Item = &'a Identity>,
+    now: UnixTime,
+) -> Option<Vec<(&'a AuthorizedEntry, &'a CachedSvid)>> {
+    identities
+        .into_iter()
+        .map(|one| match one.svid.as_deref() {
+            Some(svid) if now < svid.not_after() => Some((&*one.entry, svid)),
+            Some(_) | None => None,
+        })
+        .collect()
 }
 
 impl WorkloadView {
@@ -36,7 +62,7 @@ impl WorkloadView {
         own_bundle: Option<Arc<TrustBundle>>,
         federated_bundles: Vec<Arc<TrustBundle>>,
     ) -> Self {
-        drop_duplicate_hints(&mut identities);
+        mark_repeated_hints(&mut identities);
         Self {
             identities,
             own_bundle,
@@ -49,6 +75,11 @@ impl WorkloadView {
         &self.identities
     }
 
+    /// The identities that the Workload API tells of, where a hint has to be that of one only.
+    pub fn distinctly_hinted(&self) -> impl Iterator<Item = &Identity> {
+        self.identities.iter().filter(|one| !one.repeats_hint)
+    }
+
     /// Whether the workload has any identity.
     pub fn has_identity(&self) -> bool {
         !self.identities.is_empty()
@@ -57,17 +88,6 @@ impl WorkloadView {
     /// Whether an identity has no SVID yet.
     pub fn lacks_svid(&self) -> bool {
         self.identities.iter().any(|one| one.svid.is_none())
-    }
-
-    /// Every identity with its SVID; `None` while one is missing or at its end.
-    pub fn signed(&self, now: UnixTime) -> Option<Vec<(&AuthorizedEntry, &CachedSvid)>> {
-        self.identities
-            .iter()
-            .map(|one| match one.svid.as_deref() {
-                Some(svid) if now < svid.not_after() => Some((&*one.entry, svid)),
-                Some(_) | None => None,
-            })
-            .collect()
     }
 
     /// The bundle of the own trust domain; `None` before the first sync.
@@ -109,9 +129,8 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
     }
 }
 
-/// Of the entries with one hint the oldest keeps it and the others are left out; a tie goes to the
-/// smaller id.
-fn drop_duplicate_hints(identities: &mut Vec<Identity>) {
+/// Of the entries with one hint the oldest has it for itself; a tie goes to the smaller id.
+fn mark_repeated_hints(identities: &mut [Identity]) {
     let mut winners: HashMap<Box<str>, EntryId> = HashMap::new();
     let mut oldest_first: Vec<_> = identities.iter().map(|one| &one.entry).collect();
     oldest_first.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
@@ -122,17 +141,15 @@ fn drop_duplicate_hints(identities: &mut Vec<Identity>) {
                 .or_insert_with(|| entry.id.clone());
         }
     }
-    identities.retain(|one| {
-        let wins = winners
-            .get(&one.entry.hint)
-            .is_none_or(|winner| *winner == one.entry.id);
-        if !wins {
+    for one in identities {
+        let winner = winners.get(&one.entry.hint);
+        one.repeats_hint = winner.is_some_and(|winner| *winner != one.entry.id);
+        if one.repeats_hint {
             tracing::warn!(
                 hint = %one.entry.hint,
                 registration_id = %one.entry.id,
                 "Ignoring entry with duplicate hint"
             );
         }
-        wins
-    });
+    }
 }

@@ -1,8 +1,10 @@
 //! The agent's command line: its table of commands.
 //!
-//! `api …` are workloads like any other: clients of the Workload API that get what the agent issues to the calling
-//! process. Command words, flags, outputs and exit codes are SPIRE's.
+//! `debug …` and `logger …` talk to the agent's admin socket; `api …` are workloads like any other: clients of the
+//! Workload API that get what the agent issues to the calling process. Command words, flags, outputs and exit codes
+//! are SPIRE's.
 
+mod admin;
 mod api;
 mod healthcheck;
 mod run;
@@ -26,6 +28,7 @@ const DEADLINE: Option<Duration> = Some(Duration::from_secs(60));
 #[must_use]
 pub fn program(name: String) -> Program {
     let mut commands = Vec::new();
+    commands.extend(admin::commands());
     commands.extend(api::commands());
     commands.extend([healthcheck::command(), run::command(), validate::command()]);
     Program {

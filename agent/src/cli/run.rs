@@ -31,7 +31,7 @@ async fn run(parsed: &Parsed) -> anyhow::Result<()> {
         tracing::warn!("{explanation}");
     }
     let outcome = tokio::select! {
-        outcome = app::run(config) => outcome,
+        outcome = app::run(config, log.clone()) => outcome,
         // Ends only when the signal cannot be listened for.
         outcome = log.reopen_on_signal(Shutdown::new()) => outcome.context("listen for SIGUSR2"),
     };

@@ -12,6 +12,7 @@ use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
 use super::{
     Bootstrap, BundleFormat, Config, JoinToken, KeyManager, file::File, flags::Texts, plugins,
+    sockets,
 };
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
@@ -22,19 +23,11 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let data_dir = PathBuf::from(data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()));
     let settings = plugins::check(&file.plugins, &data_dir, &mut findings)?;
     refuse_rebootstrap(&file.texts, &mut findings)?;
-    let socket_path = file.texts.socket_path.take();
-    let socket_path = socket_path.unwrap_or_else(|| DEFAULT_SOCKET_PATH.to_owned());
-    let delegates = file.authorized_delegates.as_slice();
-    note_admin_socket(
-        file.admin_socket_path.as_deref(),
-        delegates,
-        Path::new(&socket_path),
-        &mut findings,
-    )?;
+    let sockets = sockets::check(&mut file, &mut findings)?;
     let sync_interval = file.sync_interval.as_deref();
     let sync_interval = parse_duration(sync_interval, "synchronization interval")?;
     Ok(Config {
-        authorized_delegates: delegate_ids(delegates)?,
+        authorized_delegates: delegate_ids(&file.authorized_delegates, &trust_domain)?,
         bootstrap: bootstrap(&file)?,
         join_token: join_token(&mut file.texts)?,
         sync_interval: sync_interval.unwrap_or(DEFAULT_SYNC_INTERVAL),
@@ -50,11 +43,16 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         availability_target: availability_target(file.availability_target.as_deref())?,
         trust_domain,
         server_addresses,
-        socket_path: socket_path.into(),
+        socket_path: sockets.socket_path,
+        disable_workload_api: file.disable_workload_api,
+        disable_sds_api: file.disable_sds_api,
+        sds: sockets.sds,
+        admin_socket_path: sockets.admin_socket_path,
         key_manager: settings.key_manager.unwrap_or_else(|| KeyManager::Disk {
             directory: data_dir.clone(),
         }),
         data_dir,
+        log_selectors: file.log_selectors,
         log: file.log,
         allow_unauthenticated_verifiers: file.allow_unauthenticated_verifiers,
         allowed_foreign_jwt_claims: file.allowed_foreign_jwt_claims,
@@ -65,7 +63,6 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
 }
 
 const DEFAULT_DATA_DIR: &str = ".";
-const DEFAULT_SOCKET_PATH: &str = "/tmp/spire-agent/public/api.sock";
 const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_CACHE_SIZE: usize = 1000;
 const MINIMUM_AVAILABILITY_TARGET: Duration = Duration::from_secs(24 * 3600);
@@ -192,35 +189,16 @@ fn read_join_token(path: &Path) -> anyhow::Result<JoinToken> {
     Ok(JoinToken::new(token.to_owned()))
 }
 
-/// The admin API is not served yet; its socket is accepted so that such configs start.
-fn note_admin_socket(
-    admin_socket: Option<&str>,
-    delegates: &[String],
-    workload_socket: &Path,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let Some(admin_socket) = admin_socket.filter(|path| !path.is_empty()) else {
-        if !delegates.is_empty() {
-            findings.note(
-                "agent.authorized_delegates has no effect: admin_socket_path is not configured, so there is no socket for delegates",
-            );
-        }
-        return Ok(());
-    };
-    let folder = workload_socket.parent().unwrap_or_else(|| Path::new("."));
-    ensure!(
-        !Path::new(admin_socket).starts_with(folder),
-        "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket"
-    );
-    findings
-        .note("agent.admin_socket_path is accepted and ignored: the admin API is not served yet");
-    Ok(())
-}
-
-fn delegate_ids(texts: &[String]) -> anyhow::Result<Vec<SpiffeId>> {
+fn delegate_ids(texts: &[String], own: &TrustDomain) -> anyhow::Result<Vec<SpiffeId>> {
     let parse = |text: &String| {
-        SpiffeId::parse(text)
-            .with_context(|| format!("error validating authorized delegate {text:?}"))
+        let describe = || format!("error validating authorized delegate {text:?}");
+        let id = SpiffeId::parse(text).with_context(describe)?;
+        ensure!(
+            id.is_member_of(own),
+            "{}: not a member of trust domain \"{own}\"",
+            describe()
+        );
+        Ok(id)
     };
     texts.iter().map(parse).collect()
 }

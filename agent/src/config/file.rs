@@ -16,17 +16,30 @@ pub(super) struct File {
     pub(super) allowed_foreign_jwt_claims: Vec<String>,
     pub(super) authorized_delegates: Vec<String>,
     pub(super) availability_target: Option<String>,
+    pub(super) disable_sds_api: bool,
+    pub(super) disable_workload_api: bool,
     pub(super) health_checks: Option<daemon::health::Options>,
     pub(super) insecure_bootstrap: bool,
     pub(super) jwt_svid_cache_max_size: Option<i64>,
     pub(super) log: daemon::log::Options,
+    pub(super) log_selectors: Vec<String>,
     pub(super) plugins: Vec<Plugin>,
+    pub(super) sds: SdsTexts,
     pub(super) server_addresses: Vec<String>,
     pub(super) server_port: Option<i64>,
     pub(super) sync_interval: Option<String>,
     pub(super) workload_x509_svid_key_type: Option<String>,
     pub(super) x509_svid_cache_max_size: Option<i64>,
     pub(super) findings: Findings,
+}
+
+/// The `sds` block.
+#[derive(Default)]
+pub(super) struct SdsTexts {
+    pub(super) default_svid_name: Option<String>,
+    pub(super) default_bundle_name: Option<String>,
+    pub(super) default_all_bundles_name: Option<String>,
+    pub(super) disable_spiffe_cert_validation: bool,
 }
 
 impl File {
@@ -42,20 +55,26 @@ impl File {
         let agent = document.take_block("agent")?;
         let mut agent = agent.context("agent section must be configured")?;
         findings.finish("", &document);
-        take_unsupported(&mut agent, arguments, &mut findings)?;
+        take_unsupported(&mut agent, &mut findings);
         let switches = arguments.switches;
         let mut is_on =
             |name, given| Ok::<_, anyhow::Error>(given || agent.take_bool(name)? == Some(true));
         let verifiers = switches.allow_unauthenticated_verifiers;
         let allow_unauthenticated_verifiers = is_on("allow_unauthenticated_verifiers", verifiers)?;
         let insecure_bootstrap = is_on("insecure_bootstrap", switches.insecure_bootstrap)?;
+        let disable_workload_api = is_on("disable_workload_api", switches.disable_workload_api)?;
+        let disable_sds_api = is_on("disable_sds_api", switches.disable_sds_api)?;
         let mut list = |name| agent.take_list(name).map(Option::unwrap_or_default);
         let mut file = Self {
             allow_unauthenticated_verifiers,
             insecure_bootstrap,
+            disable_workload_api,
+            disable_sds_api,
             allowed_foreign_jwt_claims: list("allowed_foreign_jwt_claims")?,
             authorized_delegates: list("authorized_delegates")?,
             server_addresses: list("server_addresses")?,
+            log_selectors: list("log_selectors")?,
+            sds: take_sds(&mut agent, &mut findings)?,
             texts: take_texts(&mut agent, &arguments.texts)?,
             admin_socket_path: agent.take_string("admin_socket_path")?,
             availability_target: agent.take_string("availability_target")?,
@@ -95,32 +114,36 @@ fn take_texts(agent: &mut Object, given: &Texts) -> anyhow::Result<Texts> {
     })
 }
 
-/// The keys of features that are not there yet.
-fn take_unsupported(
-    agent: &mut Object,
-    arguments: &LoadArgs,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+fn take_sds(agent: &mut Object, findings: &mut Findings) -> anyhow::Result<SdsTexts> {
+    let Some(mut block) = agent.take_block("sds")? else {
+        return Ok(SdsTexts::default());
+    };
+    let is_disabled = block.take_bool("disable_spiffe_cert_validation")?;
+    let texts = SdsTexts {
+        default_svid_name: block.take_string("default_svid_name")?,
+        default_bundle_name: block.take_string("default_bundle_name")?,
+        default_all_bundles_name: block.take_string("default_all_bundles_name")?,
+        disable_spiffe_cert_validation: is_disabled.unwrap_or(false),
+    };
+    findings.finish("agent.sds", &block);
+    Ok(texts)
+}
+
+/// The keys of features that are not there yet, or never will be.
+fn take_unsupported(agent: &mut Object, findings: &mut Findings) {
     let later = [
-        "log_selectors",
-        "sds",
         "trust_bundle_spiffe_workload_api",
         "trust_bundle_unix_socket",
     ];
     findings.refuse("agent", agent, &later);
-    if arguments.switches.disable_workload_api {
-        anyhow::bail!("not supported yet: -disableWorkloadAPI");
-    }
-    let switches = ["disable_workload_api", "profiling_enabled"];
-    findings.refuse_if_on("agent", agent, &switches)?;
-    let sds_is_off = agent.take_bool("disable_sds_api")? == Some(true);
-    if sds_is_off || arguments.switches.disable_sds_api {
-        findings.note("agent.disable_sds_api is accepted: the SDS API is not served yet anyway");
-    }
-    let reason = "it belongs to profiling, which is off";
-    let profiling = ["profiling_port", "profiling_freq", "profiling_names"];
+    let reason = "it is for profiles of Go programs; use perf(1)";
+    let profiling = [
+        "profiling_enabled",
+        "profiling_port",
+        "profiling_freq",
+        "profiling_names",
+    ];
     findings.explain("agent", agent, &profiling, reason);
-    Ok(())
 }
 
 /// Returns the only setting of the `experimental` block that has a use, `sync_interval`.

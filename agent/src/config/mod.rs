@@ -7,6 +7,7 @@ mod check;
 mod file;
 mod flags;
 mod plugins;
+mod sockets;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,8 +23,16 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// Host and port of each server, at least one; any of them will do.
     pub server_addresses: Vec<(String, u16)>,
-    /// The socket of the Workload API.
+    /// The socket of the Workload API and Envoy's, unless both are switched off.
     pub socket_path: PathBuf,
+    /// Whether the Workload API is not served.
+    pub disable_workload_api: bool,
+    /// Whether secrets are not served to Envoy.
+    pub disable_sds_api: bool,
+    /// How Envoy is served.
+    pub sds: Sds,
+    /// The socket for administrators and delegates, if there is one.
+    pub admin_socket_path: Option<PathBuf>,
     /// Where the agent's state lives; may not exist yet.
     pub data_dir: PathBuf,
     /// Where the agent's private key lives.
@@ -32,6 +41,8 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     /// The join token to attest with, if the agent has to.
     pub join_token: Option<JoinToken>,
+    /// Selectors of callers that begin with one of these may be logged.
+    pub log_selectors: Vec<String>,
     /// The log.
     pub log: daemon::log::Options,
     /// How often the entries are fetched from a server that does not push them.
@@ -50,12 +61,25 @@ pub struct Config {
     pub allowed_foreign_jwt_claims: Vec<String>,
     /// The `unix` workload attestor.
     pub unix: Unix,
-    /// Who may act for others over the admin socket, once there is one.
+    /// Who may act for others over the admin socket.
     pub authorized_delegates: Vec<SpiffeId>,
     /// The health listener, if enabled.
     pub health_checks: Option<daemon::health::Options>,
     /// What was accepted without being followed to the letter, for the log, one line each.
     pub explanations: Vec<String>,
+}
+
+/// What Envoys may ask for without knowing their identity, and how they validate their peers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sds {
+    /// The name of the first identity.
+    pub default_svid_name: String,
+    /// The name of the bundle of the own trust domain.
+    pub default_bundle_name: String,
+    /// The name of all bundles in one.
+    pub default_all_bundles_name: String,
+    /// Whether bundles are plain PEM unless an Envoy says otherwise.
+    pub disable_spiffe_cert_validation: bool,
 }
 
 /// Where the agent's private key lives.

@@ -23,7 +23,7 @@ fn loaded(path: &str) -> Config {
 }
 
 /// SPIRE's keys and ours, by section.
-const KEYS: [(&str, &[&str]); 4] = [
+const KEYS: [(&str, &[&str]); 5] = [
     ("", &["agent", "plugins", "telemetry", "health_checks"]),
     (
         "agent",
@@ -79,6 +79,15 @@ const KEYS: [(&str, &[&str]); 4] = [
             "require_pq_kem",
             "sync_interval",
             "use_sync_authorized_entries",
+        ],
+    ),
+    (
+        "sds",
+        &[
+            "default_all_bundles_name",
+            "default_bundle_name",
+            "default_svid_name",
+            "disable_spiffe_cert_validation",
         ],
     ),
     ("unix", &["discover_workload_path", "workload_size_limit"]),

@@ -63,6 +63,15 @@ fn unset_keys_have_spires_defaults() {
     assert_eq!(config.workload_x509_svid_key_type, KeyType::EcP256);
     assert_eq!(config.availability_target, None);
     assert!(!config.allow_unauthenticated_verifiers);
+    assert!(!config.disable_workload_api && !config.disable_sds_api);
+    let sds = Sds {
+        default_svid_name: "default".to_owned(),
+        default_bundle_name: "ROOTCA".to_owned(),
+        default_all_bundles_name: "ALL".to_owned(),
+        disable_spiffe_cert_validation: false,
+    };
+    assert_eq!(config.sds, sds);
+    assert_eq!(config.admin_socket_path, None);
     assert_eq!(config.unix, Unix::default());
     assert_eq!(config.health_checks, None);
     assert_eq!(config.explanations, Vec::<String>::new());
@@ -173,10 +182,6 @@ fn refusals_have_the_recorded_texts() {
             "could not parse synchronization interval \"x\": time: invalid duration \"x\"",
         ),
         (
-            "admin_socket_path = \"/tmp/spire-agent/public/x/admin.sock\"",
-            "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
-        ),
-        (
             "join_token = \"a\" join_token_file = \"b\"",
             "only one of join_token or join_token_file can be specified, not both",
         ),
@@ -193,8 +198,8 @@ fn refusals_have_the_recorded_texts() {
             "not supported yet: rebootstrap_mode \"auto\"",
         ),
         (
-            "sds {}\n disable_workload_api = true",
-            "not supported yet: agent.sds (line 5), agent.disable_workload_api (line 6)",
+            "experimental {\n broker {}\n ratelimit {}\n }",
+            "not supported yet: agent.experimental.broker (line 6), agent.experimental.ratelimit (line 7)",
         ),
         (
             "server_addresses = [\"a:1\"]",
@@ -216,6 +221,30 @@ fn refusals_have_the_recorded_texts() {
         "trust bundle URL must start with https://"
     );
     assert_eq!(refusal(""), "agent section must be configured");
+}
+
+#[test]
+fn sockets_and_who_calls_on_them_are_checked() {
+    for (lines, expected) in [
+        (
+            "sds { default_name = \"a\" }",
+            "unknown configuration detected: agent.sds.default_name (line 5)",
+        ),
+        (
+            "authorized_delegates = [\"spiffe://other.org/d\"]",
+            "error validating authorized delegate \"spiffe://other.org/d\": not a member of trust domain \"example.org\"",
+        ),
+        (
+            "socket_path = \"run/x/../agent.sock\" admin_socket_path = \"./run/y/admin.sock\"",
+            "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
+        ),
+        (
+            "admin_socket_path = \"/tmp/spire-agent/public/x/admin.sock\"",
+            "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
+        ),
+    ] {
+        assert_eq!(refusal(&with(lines)), expected, "{lines}");
+    }
 }
 
 #[test]
@@ -287,8 +316,40 @@ fn delegates_and_admin_socket_are_explained() {
     );
     let socket = format!("{delegates} admin_socket_path = \"/tmp/admin/api.sock\"");
     let config = load_text(&with(&socket)).unwrap();
+    assert_eq!(config.explanations, Vec::<String>::new());
+    assert_eq!(
+        config.admin_socket_path.as_deref(),
+        Some(Path::new("/tmp/admin/api.sock"))
+    );
+}
+
+#[test]
+fn admin_socket_may_be_anywhere_when_workloads_have_none() {
+    let lines = "admin_socket_path = \"/tmp/spire-agent/public/admin.sock\" disable_sds_api = true";
+    assert!(refusal(&with(lines)).starts_with("admin socket cannot be"));
+    let config = load_text(&with(&format!("{lines} disable_workload_api = true"))).unwrap();
+    assert!(config.disable_workload_api && config.disable_sds_api);
+}
+
+#[test]
+fn equal_names_of_bundles_are_explained() {
+    let config = load_text(&with("sds { default_bundle_name = \"ALL\" }")).unwrap();
+    assert_eq!(config.sds.default_bundle_name, "ALL");
+    assert_eq!(config.sds.default_all_bundles_name, "ALL");
+    assert_eq!(config.sds.default_svid_name, "default");
+    let [explanation] = config.explanations.as_slice() else {
+        panic!("{:?}", config.explanations);
+    };
+    assert!(explanation.contains("\"default_all_bundles_name\" will be ignored"));
+}
+
+#[test]
+fn profiling_is_explained() {
+    let config = load_text(&with("profiling_enabled = true")).unwrap();
     assert_eq!(
         config.explanations,
-        ["agent.admin_socket_path is accepted and ignored: the admin API is not served yet"]
+        [
+            "agent.profiling_enabled is accepted and ignored: it is for profiles of Go programs; use perf(1)"
+        ]
     );
 }

@@ -36,6 +36,11 @@ impl CachedToken {
         &self.token
     }
 
+    /// When it was issued.
+    pub fn issued_at(&self) -> UnixTime {
+        self.issued_at
+    }
+
     /// When it ends.
     pub fn expires_at(&self) -> UnixTime {
         self.expires_at

@@ -4,11 +4,13 @@
 //! one for every change that its workload can see, and ends when the last identity goes or the
 //! agent stops; it never ends well, because clients take that as "nothing more will come".
 
-mod caller;
+mod header;
 mod render;
-mod router;
 mod service;
 mod updates;
 mod validate;
 
-pub use service::{ServeError, Service, Shared, bind, serve};
+pub use service::Service;
+
+/// The name in log lines.
+const SERVICE: &str = "WorkloadAPI";

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use identity::clock::UnixTime;
 use proto::workload::{JwtBundlesResponse, X509BundlesResponse, X509svid, X509svidResponse};
 
-use crate::cache::{TrustBundle, WorkloadView};
+use crate::cache::{TrustBundle, WorkloadView, signed};
 
 /// What a workload gets on one kind of stream.
 pub(super) trait Message: PartialEq + Sized {
@@ -16,7 +16,8 @@ pub(super) trait Message: PartialEq + Sized {
 impl Message for X509svidResponse {
     fn render(view: &WorkloadView, now: UnixTime) -> Option<Self> {
         let bundle = view.own_bundle()?.x509_der();
-        let svids = view.signed(now)?.into_iter().map(|(entry, svid)| X509svid {
+        let svids = signed(view.distinctly_hinted(), now)?;
+        let svids = svids.into_iter().map(|(entry, svid)| X509svid {
             spiffe_id: svid.spiffe_id().as_str().to_owned(),
             x509_svid: svid.chain_der().to_vec(),
             x509_svid_key: svid.key_pkcs8().expose().to_vec(),

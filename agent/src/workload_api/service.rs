@@ -1,15 +1,11 @@
 //! The calls of the Workload API.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use daemon::supervisor::{Shutdown, chain};
-use daemon::unix::{BindError, BindOptions, Listener};
-use identity::clock::Clock;
 use identity::jwt_svid::verify_jwt_svid;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
-use proto::grpc::health::v1::health_server::HealthServer;
 use proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
 use proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
@@ -17,107 +13,38 @@ use proto::workload::{
     WitsvidRequest, WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
     X509svidResponse,
 };
-use tonic::transport::Server;
 use tonic::{Request, Response, Status};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use super::caller::{Caller, SERVICE, check_header};
+use super::SERVICE;
+use super::header::check_header;
 use super::render::Message;
-use super::router::Router;
-use super::updates::{Strangers, Subscription, Updates, stopping};
+use super::updates::{Strangers, Subscription, Updates};
 use super::validate::{ForeignClaims, to_struct};
-use crate::attestor::WorkloadAttestor;
-use crate::cache::Cache;
-use crate::health::HealthService;
-use crate::jwt::JwtSvids;
-
-/// Workloads hold few streams; this many on one connection is a defect or an attack.
-const MAX_STREAMS: u32 = 256;
-
-/// The longest request. It is held in memory until all of it has come, and any process of the host
-/// may send one; a token to validate has a quarter of it at most.
-const MAX_REQUEST_LEN_BYTES: usize = 256 << 10;
-
-/// What the calls work with.
-pub struct Shared {
-    /// Whose agent this is.
-    pub trust_domain: TrustDomain,
-    /// Finds out who calls.
-    pub attestor: WorkloadAttestor,
-    /// Holds what callers get.
-    pub cache: Arc<Cache>,
-    /// Gives out JWT-SVIDs.
-    pub jwt_svids: Arc<JwtSvids>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Whether callers without an identity get the own bundle.
-    pub allow_unauthenticated_verifiers: bool,
-    /// Claims of foreign tokens that are shown beside the standard ones.
-    pub allowed_foreign_jwt_claims: Vec<String>,
-}
+use crate::caller::Caller;
+use crate::endpoints::{MAX_REQUEST_LEN_BYTES, Parts, stopping};
 
 /// The service.
 pub struct Service {
-    shared: Arc<Shared>,
+    parts: Parts,
     foreign_claims: ForeignClaims,
     shutdown: Shutdown,
 }
 
-/// Binds the socket, which every process of the host may connect to.
-///
-/// # Errors
-/// Somebody listens there already, or the path cannot be used.
-pub async fn bind(path: &Path) -> Result<Listener, BindError> {
-    let options = BindOptions {
-        socket_mode: 0o777,
-        directory_mode: 0o755,
-    };
-    daemon::unix::bind(path, options).await
-}
-
-/// Serves until `shutdown`.
-///
-/// # Errors
-/// The server failed.
-pub async fn serve(
-    shared: Arc<Shared>,
-    health: HealthService,
-    listener: Listener,
-    shutdown: Shutdown,
-) -> Result<(), ServeError> {
-    info!(
-        address = %listener.path().display(),
-        network = "unix",
-        "Starting agent APIs"
-    );
-    let service = Service {
-        foreign_claims: ForeignClaims::new(shared.allowed_foreign_jwt_claims.clone()),
-        shared,
-        shutdown: shutdown.clone(),
-    };
-    let stopped = shutdown.clone();
-    let router = Router {
-        workload: SpiffeWorkloadApiServer::new(service)
-            .max_decoding_message_size(MAX_REQUEST_LEN_BYTES),
-        health: HealthServer::new(health).max_decoding_message_size(MAX_REQUEST_LEN_BYTES),
-    };
-    Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .serve_with_incoming_shutdown(router, listener.incoming(), async move {
-            stopped.requested().await;
-        })
-        .await
-        .map_err(ServeError)
-}
-
-/// The socket could not be served.
-#[derive(Debug, thiserror::Error)]
-#[error("workload API failed")]
-pub struct ServeError(#[source] tonic::transport::Error);
-
 impl Service {
+    /// A service whose streams end at `shutdown`.
+    pub fn server(parts: Parts, shutdown: Shutdown) -> SpiffeWorkloadApiServer<Self> {
+        let allowed = parts.config.allowed_foreign_jwt_claims.clone();
+        let service = Self {
+            foreign_claims: ForeignClaims::new(allowed),
+            parts,
+            shutdown,
+        };
+        SpiffeWorkloadApiServer::new(service).max_decoding_message_size(MAX_REQUEST_LEN_BYTES)
+    }
+
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        Caller::of(request, &self.shared).await
+        self.parts.callers.identify(request).await
     }
 
     async fn stream<T, M: Message + Clone + Send + Sync + 'static>(
@@ -130,11 +57,11 @@ impl Service {
         check_header(request.metadata())?;
         let caller = self.caller(request).await?;
         let subscription = Subscription {
-            view: self.shared.cache.subscribe(&caller.selectors),
+            view: self.parts.cache.subscribe(&caller.selectors),
             caller,
             method,
             strangers,
-            clock: Arc::clone(&self.shared.clock),
+            clock: Arc::clone(&self.parts.clock),
             shutdown: self.shutdown.clone(),
             sent: None,
             on_sent,
@@ -144,7 +71,7 @@ impl Service {
 
     /// Who may have bundles without having an identity.
     fn verifiers(&self) -> Strangers {
-        match self.shared.allow_unauthenticated_verifiers {
+        match self.parts.config.allow_unauthenticated_verifiers {
             true => Strangers::Served,
             false => Strangers::Denied,
         }
@@ -156,9 +83,9 @@ impl Service {
         request: &JwtsvidRequest,
         spiffe_id: Option<SpiffeId>,
     ) -> Result<Vec<Jwtsvid>, Status> {
-        let view = self.shared.cache.view(&caller.selectors);
+        let view = self.parts.cache.view(&caller.selectors);
         let mut svids = Vec::new();
-        for identity in view.identities() {
+        for identity in view.distinctly_hinted() {
             let entry = &identity.entry;
             if spiffe_id
                 .as_ref()
@@ -166,7 +93,7 @@ impl Service {
             {
                 continue;
             }
-            let fetched = self.shared.jwt_svids.fetch(entry, &request.audience).await;
+            let fetched = self.parts.jwt_svids.fetch(entry, &request.audience).await;
             let token = fetched.map_err(|error| {
                 let error = chain(&error);
                 let spiffe_id = &entry.spiffe_id;
@@ -175,7 +102,7 @@ impl Service {
                     "could not fetch JWT-SVID: failed to fetch JWT SVID: {error}"
                 ))
             })?;
-            let now = self.shared.clock.now();
+            let now = self.parts.clock.now();
             debug!(
                 method = FETCH_JWT_SVID,
                 registered = true,
@@ -244,7 +171,7 @@ impl SpiffeWorkloadApi for Service {
             () = self.shutdown.requested() => return Err(stopping()),
         };
         if svids.is_empty() {
-            return Err(caller.denied(FETCH_JWT_SVID));
+            return Err(caller.denied(SERVICE, FETCH_JWT_SVID));
         }
         Ok(Response::new(JwtsvidResponse { svids }))
     }
@@ -270,7 +197,7 @@ impl SpiffeWorkloadApi for Service {
             return Err(Status::invalid_argument("svid must be specified"));
         }
         let caller = self.caller(&request).await?;
-        let view = self.shared.cache.view(&caller.selectors);
+        let view = self.parts.cache.view(&caller.selectors);
         let bundle = |trust_domain: &TrustDomain| {
             let mut all = view
                 .own_bundle()
@@ -279,7 +206,7 @@ impl SpiffeWorkloadApi for Service {
             let found = all.find(|bundle| bundle.bundle().trust_domain == *trust_domain);
             found.map(|bundle| bundle.bundle())
         };
-        let now = self.shared.clock.now();
+        let now = self.parts.clock.now();
         let verified = verify_jwt_svid(&message.svid, &message.audience, bundle, now);
         let verified = verified.map_err(|error| {
             warn!(%error, audience = message.audience, "Failed to validate JWT");
@@ -287,7 +214,7 @@ impl SpiffeWorkloadApi for Service {
         })?;
         debug!(spiffe_id = %verified.spiffe_id, "Successfully validated JWT");
         let issuer = verified.spiffe_id.trust_domain();
-        let own = &self.shared.trust_domain;
+        let own = &self.parts.config.trust_domain;
         let claims = self.foreign_claims.filter(verified.claims, issuer, own);
         Ok(Response::new(ValidateJwtsvidResponse {
             spiffe_id: verified.spiffe_id.to_string(),

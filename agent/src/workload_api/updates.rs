@@ -10,9 +10,11 @@ use identity::clock::Clock;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::caller::Caller;
+use super::SERVICE;
 use super::render::Message;
 use crate::cache::WorkloadView;
+use crate::caller::Caller;
+use crate::endpoints::stopping;
 
 /// What tonic serves.
 pub(super) type Updates<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
@@ -55,7 +57,6 @@ impl<M: Message + Clone + Send + Sync + 'static> Subscription<M> {
                 return Ok(message);
             }
             tokio::select! {
-                // Not CANCELLED: several clients give up for good on that.
                 () = self.shutdown.requested() => return Err(stopping()),
                 changed = self.view.changed() => {
                     // The sender goes only together with the cache.
@@ -69,7 +70,7 @@ impl<M: Message + Clone + Send + Sync + 'static> Subscription<M> {
     fn unsent(&mut self) -> Result<Option<M>, Status> {
         let view = Arc::clone(&self.view.borrow_and_update());
         if !view.has_identity() && self.strangers == Strangers::Denied {
-            return Err(self.caller.denied(self.method));
+            return Err(self.caller.denied(SERVICE, self.method));
         }
         let message = M::render(&view, self.clock.now());
         let Some(message) = message.filter(|message| self.sent.as_ref() != Some(message)) else {
@@ -79,8 +80,4 @@ impl<M: Message + Clone + Send + Sync + 'static> Subscription<M> {
         self.sent = Some(message.clone());
         Ok(Some(message))
     }
-}
-
-pub(super) fn stopping() -> Status {
-    Status::unavailable("agent is shutting down")
 }

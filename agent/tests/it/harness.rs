@@ -35,6 +35,7 @@ pub(crate) struct Home {
 /// A running agent.
 pub(crate) struct Agent {
     pub(crate) socket_path: PathBuf,
+    pub(crate) admin_socket_path: PathBuf,
     /// Gone with its last user.
     _directory: Arc<TempDir>,
     shutdown: Shutdown,
@@ -107,6 +108,7 @@ impl Home {
                 {servers}
                 data_dir = "{data_dir}"
                 socket_path = "{socket_path}"
+                admin_socket_path = "{admin_socket_path}"
                 trust_bundle_path = "{bundle_path}"
                 join_token = "{token}"
                 {extra}
@@ -114,6 +116,7 @@ impl Home {
             }}"#,
             data_dir = self.data_dir().display(),
             socket_path = self.directory.path().join("run/agent.sock").display(),
+            admin_socket_path = self.directory.path().join("admin/admin.sock").display(),
             bundle_path = bundle_path.display(),
             token = self.token,
             extra = self.extra,
@@ -130,15 +133,19 @@ impl Home {
     pub(crate) fn spawn(&self, server: &FakeServer) -> Agent {
         let config = self.config(server);
         let socket_path = config.socket_path.clone();
+        let admin_socket_path = config.admin_socket_path.clone().unwrap();
         let shutdown = Shutdown::new();
+        let (_layer, log) = daemon::log::layer(daemon::log::Options::default()).unwrap();
         let mut task = JoinSet::new();
         task.spawn(agent::app::run_until(
             config,
             Arc::new(SystemClock),
+            log,
             shutdown.clone(),
         ));
         Agent {
             socket_path,
+            admin_socket_path,
             _directory: Arc::clone(&self.directory),
             shutdown,
             task,
@@ -160,8 +167,15 @@ impl Home {
 }
 
 impl Agent {
-    async fn connect(&self) -> Result<Channel, daemon::unix::ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Channel, daemon::unix::ConnectError> {
         daemon::unix::connect(&self.socket_path).await
+    }
+
+    /// The admin socket.
+    pub(crate) async fn admin(&self) -> Channel {
+        daemon::unix::connect(&self.admin_socket_path)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn client(&self) -> SpiffeWorkloadApiClient<Channel> {

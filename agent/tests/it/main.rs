@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin;
 mod attestation;
 mod connections;
 mod fake_server;
@@ -17,5 +18,6 @@ mod outage;
 mod push;
 mod refusals;
 mod rotation;
+mod sds;
 mod sync;
 mod workloads;

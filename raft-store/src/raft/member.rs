@@ -408,15 +408,11 @@ impl Shared {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = self.propose_own(Command::AnnounceMember(announcement), left);
-        let Outcome::AnnounceMember(outcome) = outcome.await? else {
+        match outcome.await? {
+            Outcome::AnnounceMember(outcome) => Ok(outcome),
             // A fresh request id names no other command.
-            return Err(WriteError::Undecided);
-        };
-        // Whoever is alone starts with the newest format instead of refusing its commands at first.
-        if self.leadership().borrow().is_leader {
-            membership::raise_version(self).await;
+            _ => Err(WriteError::Undecided),
         }
-        Ok(outcome)
     }
 
     /// Proposes a command of this module's own.

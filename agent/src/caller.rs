@@ -1,0 +1,111 @@
+//! Who calls on one of the agent's sockets: the process, attested.
+
+use daemon::supervisor::chain;
+use daemon::unix::PeerProcess;
+use identity::selector::SelectorSet;
+use tonic::{Request, Status};
+
+use crate::attestor::WorkloadAttestor;
+
+/// Finds out who calls.
+#[derive(Debug)]
+pub struct Callers {
+    attestor: WorkloadAttestor,
+    logged_selectors: Vec<String>,
+}
+
+impl Callers {
+    /// Callers attested by `attestor`. Selectors that begin with one of `logged_selectors` may be
+    /// shown in the log.
+    pub fn new(attestor: WorkloadAttestor, logged_selectors: Vec<String>) -> Self {
+        Self {
+            attestor,
+            logged_selectors,
+        }
+    }
+
+    /// Attests the caller of `request`.
+    ///
+    /// # Errors
+    /// The process is gone, or nothing could be said about it.
+    pub(crate) async fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let peer = request.extensions().get::<PeerProcess>();
+        self.attest(peer.ok_or_else(attestation_failed)?).await
+    }
+
+    /// Attests a process for which somebody else asks, who answers for it being the right one.
+    ///
+    /// # Errors
+    /// As [`Callers::identify`].
+    pub(crate) async fn identify_pid(&self, pid: i32) -> Result<Caller, Status> {
+        match PeerProcess::of_pid(pid) {
+            Ok(process) => self.attest(&process).await,
+            Err(error) => {
+                tracing::error!(pid, %error, "Workload attestation failed");
+                Err(attestation_failed())
+            }
+        }
+    }
+
+    async fn attest(&self, process: &PeerProcess) -> Result<Caller, Status> {
+        match self.attestor.attest(process).await {
+            Ok(selectors) => Ok(Caller {
+                pid: process.pid(),
+                shown_selectors: self.shown(&selectors),
+                selectors,
+            }),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(pid = process.pid(), error, "Workload attestation failed");
+                Err(attestation_failed())
+            }
+        }
+    }
+
+    fn shown(&self, selectors: &SelectorSet) -> Option<String> {
+        let shown: Vec<String> = selectors
+            .iter()
+            .map(ToString::to_string)
+            .filter(|text| {
+                self.logged_selectors
+                    .iter()
+                    .any(|one| text.starts_with(one))
+            })
+            .collect();
+        (!shown.is_empty()).then(|| shown.join(","))
+    }
+}
+
+/// A process and what it was attested with.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) pid: i32,
+    pub(crate) selectors: SelectorSet,
+    shown_selectors: Option<String>,
+}
+
+impl Caller {
+    /// Whether the agent calls itself, to see whether it is well.
+    pub(crate) fn is_agent(&self) -> bool {
+        u32::try_from(self.pid).is_ok_and(|pid| pid == std::process::id())
+    }
+
+    /// The answer to a workload without an identity.
+    pub(crate) fn denied(&self, service: &'static str, method: &'static str) -> Status {
+        if !self.is_agent() {
+            tracing::error!(
+                method,
+                pid = self.pid,
+                registered = false,
+                selectors = self.shown_selectors,
+                service,
+                "No identity issued"
+            );
+        }
+        Status::permission_denied("no identity issued")
+    }
+}
+
+fn attestation_failed() -> Status {
+    Status::unavailable("workload attestation failed")
+}
