@@ -11,6 +11,7 @@ pub mod entry;
 pub mod jwt_svid;
 pub mod lifetime;
 pub mod pem;
+pub mod possession;
 pub mod secret;
 pub mod selector;
 pub mod spiffe_id;

@@ -10,7 +10,7 @@ use crate::clock::UnixTime;
 use crate::spiffe_id::SpiffeId;
 use crate::tls::TlsMaterial;
 use crate::trust_domain::TrustDomain;
-use crate::x509::{CertificateInfo, X509Error};
+use crate::x509::{CertificateInfo, X509Error, path_time};
 use crate::x509_svid::{MAX_CHAIN_LEN, SvidError, check_leaf};
 
 /// The identity that a peer proved in a handshake.
@@ -93,11 +93,6 @@ fn check_issuer(certificate: &CertificateDer<'_>) -> Result<(), PeerError> {
     let info = CertificateInfo::parse(certificate).map_err(PeerError::Certificate)?;
     let signs = info.key_usage.is_some_and(|usage| usage.key_cert_sign);
     (info.is_ca && signs).then_some(()).ok_or(PeerError::Issuer)
-}
-
-fn path_time(now: UnixTime) -> rustls_pki_types::UnixTime {
-    let secs = u64::try_from(now.as_secs()).unwrap_or(0);
-    rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs))
 }
 
 /// The cause of a failed handshake in words: rustls shows only the names of types for what a

@@ -3,6 +3,8 @@
 //! Reading a certificate proves nothing: whether it is to be believed is the question of
 //! [`crate::tls`].
 
+use std::net::IpAddr;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
@@ -24,6 +26,8 @@ const NOT_ONE: &str = "not an X.509 certificate in DER";
 pub struct CertificateInfo {
     /// The serial number in decimal.
     pub serial: String,
+    /// The serial number: big-endian, without leading zeros.
+    pub serial_bytes: Vec<u8>,
     /// First second of validity.
     pub not_before: UnixTime,
     /// Last second of validity.
@@ -32,6 +36,8 @@ pub struct CertificateInfo {
     pub subject: String,
     /// The subject's name in DER.
     pub subject_der: Vec<u8>,
+    /// The issuer's name in DER.
+    pub issuer_der: Vec<u8>,
     /// Whether the basic constraints say CA.
     pub is_ca: bool,
     /// The key usage; `None` if the extension is absent.
@@ -40,6 +46,10 @@ pub struct CertificateInfo {
     pub uri_sans: Vec<String>,
     /// DNS subject alternative names, in order.
     pub dns_names: Vec<String>,
+    /// E-mail subject alternative names, in order.
+    pub email_addresses: Vec<String>,
+    /// IP subject alternative names, in order.
+    pub ip_addresses: Vec<IpAddr>,
     /// The subject key identifier, if there is one.
     pub subject_key_id: Option<Vec<u8>>,
     /// The key identifier of the issuer, if there is one.
@@ -107,14 +117,18 @@ impl CertificateInfo {
             .map_err(|_cause| malformed(WHAT, "an extension is there twice"))?;
         let mut info = Self {
             serial: certificate.tbs_certificate.serial.to_string(),
+            serial_bytes: certificate.tbs_certificate.serial.to_bytes_be(),
             not_before: UnixTime::from_secs(certificate.validity().not_before.timestamp()),
             not_after: UnixTime::from_secs(certificate.validity().not_after.timestamp()),
             subject: certificate.subject().to_string(),
             subject_der: certificate.subject().as_raw().to_vec(),
+            issuer_der: certificate.issuer().as_raw().to_vec(),
             is_ca: false,
             key_usage: None,
             uri_sans: Vec::new(),
             dns_names: Vec::new(),
+            email_addresses: Vec::new(),
+            ip_addresses: Vec::new(),
             subject_key_id: None,
             authority_key_id: None,
             public_key_der: certificate.public_key().raw.to_vec(),
@@ -136,10 +150,16 @@ impl CertificateInfo {
                 });
             }
             ParsedExtension::SubjectAlternativeName(names) => {
-                let AlternativeNames { uris, dns_names } =
-                    alternative_names(names).map_err(|problem| malformed(WHAT, problem))?;
+                let AlternativeNames {
+                    uris,
+                    dns_names,
+                    email_addresses,
+                    ip_addresses,
+                } = alternative_names(names).map_err(|problem| malformed(WHAT, problem))?;
                 self.uri_sans = uris;
                 self.dns_names = dns_names;
+                self.email_addresses = email_addresses;
+                self.ip_addresses = ip_addresses;
             }
             ParsedExtension::SubjectKeyIdentifier(id) => {
                 self.subject_key_id = Some(id.0.to_vec());

@@ -3,14 +3,21 @@
 mod certificate;
 mod concatenated;
 mod csr;
+mod name;
+mod paths;
 mod public_key;
 mod subject_text;
 
 pub use certificate::{CertificateInfo, KeyUsage, MAX_CERTIFICATE_LEN_BYTES};
 pub use concatenated::split_certificates;
 pub use csr::{Csr, MAX_CSR_LEN_BYTES, generate_csr};
+pub use name::{DistinguishedName, subject_text};
+pub use paths::{PathError, UntrustedChain, verified_issuers};
 pub use public_key::{MAX_PUBLIC_KEY_LEN_BYTES, PublicKey, subject_key_id};
 
+use std::net::IpAddr;
+
+use crate::clock::UnixTime;
 use crate::spiffe_id::IdError;
 
 /// Why an X.509 document is refused.
@@ -54,6 +61,8 @@ pub enum X509Error {
 struct AlternativeNames {
     uris: Vec<String>,
     dns_names: Vec<String>,
+    email_addresses: Vec<String>,
+    ip_addresses: Vec<IpAddr>,
 }
 
 /// Collects the names of interest; the others are skipped.
@@ -66,6 +75,12 @@ fn alternative_names(
         match name {
             GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
             GeneralName::DNSName(dns_name) => names.dns_names.push((*dns_name).to_owned()),
+            GeneralName::RFC822Name(address) => names.email_addresses.push((*address).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                let address = ip_address(bytes)
+                    .ok_or_else(|| format!("IP address of {} bytes", bytes.len()))?;
+                names.ip_addresses.push(address);
+            }
             // A name that cannot be read might be the URI that decides.
             GeneralName::Invalid(tag, _) => {
                 return Err(format!(
@@ -77,6 +92,19 @@ fn alternative_names(
         }
     }
     Ok(names)
+}
+
+fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+}
+
+/// `now` as the library for paths wants it.
+pub(crate) fn path_time(now: UnixTime) -> rustls_pki_types::UnixTime {
+    let secs = u64::try_from(now.as_secs()).unwrap_or(0);
+    rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs))
 }
 
 /// The text of a parser's error; the type borrows from the input or says no more.
