@@ -5,6 +5,7 @@
 //! API, which has no package, is [`workload`]. No generated type is to enter a service module:
 //! it is converted once, here.
 
+pub mod attestation;
 pub mod convert;
 pub mod descriptors;
 pub mod json;
