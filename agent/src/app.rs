@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::admin_api::About;
-use crate::attest::{Evidence, Starter};
+use crate::attest::x509pop::X509Pop;
+use crate::attest::{JoinToken, NodeAttestor, Starter};
 use crate::attestor::{Unix, WorkloadAttestor};
 use crate::cache::Cache;
 use crate::caller::Callers;
 use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
-use crate::config::{Bootstrap, BundleFormat, Config, KeyManager};
+use crate::config::{Bootstrap, BundleFormat, Config, KeyManager, NodeAttestorSettings};
 use crate::endpoints::{self, Sockets};
 use crate::health::Probe;
 use crate::jwt::JwtSvids;
@@ -106,10 +107,7 @@ impl Running {
         let clock = &given.clock;
         daemon::process::make_data_dir(&config.data_dir)?;
         let servers = servers(&config, Arc::clone(clock));
-        let evidence = config.join_token.take().map(|token| {
-            let token = SecretBytes::from(token.expose().as_bytes());
-            Arc::new(Evidence::JoinToken(token))
-        });
+        let attestor = node_attestor(&mut config).await?;
         let mut keys = match &config.key_manager {
             KeyManager::Disk { directory } => {
                 daemon::process::make_data_dir(directory)?;
@@ -121,7 +119,7 @@ impl Running {
         let starter = Starter {
             servers: servers.clone(),
             bootstrap_bundle: bootstrap_bundle(&config).await?,
-            evidence: evidence.clone(),
+            attestor: attestor.clone(),
         };
         let attested = starter.start(&mut data, &mut keys).await?;
         let trust_domain = config.trust_domain.clone();
@@ -157,7 +155,7 @@ impl Running {
             keys,
             client: client.clone(),
             servers,
-            evidence,
+            attestor,
             cache: Arc::clone(&cache),
         };
         Ok(Self {
@@ -229,6 +227,22 @@ async fn follow_health(check: Check, probe: Probe, shutdown: Shutdown) -> anyhow
     };
     check.follow(probe, shutdown).await;
     Ok(())
+}
+
+/// What proves this node: a join token goes before what the config names, as in SPIRE.
+async fn node_attestor(config: &mut Config) -> anyhow::Result<Option<Arc<dyn NodeAttestor>>> {
+    if let Some(token) = config.join_token.take() {
+        let token = SecretBytes::from(token.expose().as_bytes());
+        return Ok(Some(Arc::new(JoinToken::new(token))));
+    }
+    match &config.node_attestor {
+        None => Ok(None),
+        Some(NodeAttestorSettings::X509Pop(source)) => {
+            let attestor = X509Pop::open(source.clone()).await;
+            let attestor = attestor.context("NodeAttestor \"x509pop\"")?;
+            Ok(Some(Arc::new(attestor)))
+        }
+    }
 }
 
 fn servers(config: &Config, clock: Arc<dyn Clock>) -> Servers {

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tonic::Code;
 use tracing::{debug, error, info, warn};
 
-use crate::attest::{AttestError, Attested, Evidence, attest};
+use crate::attest::{AttestError, Attested, NodeAttestor, attest};
 use crate::backoff::{Backoff, FullJitter};
 use crate::cache::{Cache, issuer_key_ids, tainted_key_ids};
 use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
@@ -229,7 +229,7 @@ pub struct Rotator {
     /// Where to attest again.
     pub servers: Servers,
     /// What to attest again with.
-    pub evidence: Option<Arc<Evidence>>,
+    pub attestor: Option<Arc<dyn NodeAttestor>>,
     /// Says how long there is something to serve without an SVID of the agent.
     pub cache: Arc<Cache>,
 }
@@ -293,12 +293,12 @@ impl Rotator {
     }
 
     async fn attest_again(&self, key: &PrivateKey) -> Result<(), RenewError> {
-        let evidence = self.evidence.as_ref().ok_or(RenewError::NoEvidence)?;
+        let attestor = self.attestor.as_deref().ok_or(RenewError::NoEvidence)?;
         debug!("Reattesting node");
         let material = TlsMaterial::new(None, self.own.bundle())?;
         let mode = TlsMode::Verified(SharedTlsMaterial::new(material));
         let dialer = Dialer::new(&self.servers, mode)?;
-        let attested = attest(&dialer, &self.servers, evidence, key).await?;
+        let attested = attest(&dialer, &self.servers, attestor, key).await?;
         self.check_id(&attested.svid)?;
         info!(spiffe_id = %attested.svid.spiffe_id(), "Successfully reattested node");
         self.own.replace(attested.svid, attested.reattestable);
@@ -332,7 +332,7 @@ impl Rotator {
         }
         error!(error = %chain(&error), "Could not rotate agent SVID");
         if self.own.must_reattest.load(Ordering::Relaxed) {
-            if error.is_outage() {
+            if error.is_outage() || error.is_of_this_node() {
                 return Ok(Prospect::Soon);
             }
             self.own.give_up(&chain(&error));
@@ -432,6 +432,11 @@ impl RenewError {
     /// Whether the servers did not answer, or could not.
     fn is_outage(&self) -> bool {
         self.call().is_some_and(CallError::is_transient)
+    }
+
+    /// Whether no server was asked: what is shown may be in the middle of being renewed.
+    fn is_of_this_node(&self) -> bool {
+        matches!(self, Self::Attest(AttestError::Attestor { .. }))
     }
 
     fn is_refusal(&self) -> bool {

@@ -3,14 +3,16 @@
 //! Over one connection, made without a client certificate: evidence in, SVID out, then the bundle.
 //! If that breaks once the SVID is there, the bundle comes over another one.
 
+mod attestor;
 mod start;
+pub mod x509pop;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::supervisor::chain;
 use identity::bundle::Bundle;
-use identity::secret::{PrivateKey, SecretBytes};
+use identity::secret::PrivateKey;
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{PeerError, TlsError, TlsMaterial, verify_svid_chain};
 use identity::trust_domain::TrustDomain;
@@ -31,20 +33,18 @@ use crate::backoff::FullJitter;
 use crate::client::{self, CallError, Dialer, Malformed, Servers};
 use crate::jitter::jitter;
 
+pub use attestor::{Attempt, AttestorError, JoinToken, Lasts, NodeAttestor};
 pub use start::{StartError, Starter};
 
 /// The time that a whole attestation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// No attestor in use has more than one.
+const MAX_CHALLENGES: usize = 16;
+
 /// Bounds of the wait before a bundle is asked for again.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(2);
-
-/// What proves this node to the server.
-pub enum Evidence {
-    /// A token that the server made, good for one attestation.
-    JoinToken(SecretBytes),
-}
 
 /// The outcome of an attestation.
 pub struct Attested {
@@ -63,13 +63,13 @@ pub struct Attested {
 pub async fn attest(
     dialer: &Dialer,
     servers: &Servers,
-    evidence: &Evidence,
+    attestor: &dyn NodeAttestor,
     key: &PrivateKey,
 ) -> Result<Attested, AttestError> {
     let csr_der = generate_csr(key, None, &[]).map_err(AttestError::Csr)?;
     let whole = async {
         let channel = dialer.connect().await.map_err(CallError::Dial)?;
-        let (signed, reattestable) = request_svid(channel.clone(), evidence, csr_der).await?;
+        let (signed, reattestable) = request_svid(channel.clone(), attestor, csr_der).await?;
         let svid = X509Svid::new(signed, key.clone()).map_err(AttestError::Svid)?;
         let bundle = bundle(dialer, channel, &servers.trust_domain).await?;
         check(&svid, &bundle, servers)?;
@@ -126,37 +126,48 @@ fn check(svid: &X509Svid, bundle: &Bundle, servers: &Servers) -> Result<(), Atte
 
 async fn request_svid(
     channel: Channel,
-    evidence: &Evidence,
+    attestor: &dyn NodeAttestor,
     csr_der: Vec<u8>,
-) -> Result<(client::SignedChain, bool), CallError> {
+) -> Result<(client::SignedChain, bool), AttestError> {
+    let failed = |cause| AttestError::Attestor {
+        name: attestor.name().into(),
+        cause,
+    };
+    let mut attempt = attestor.begin().await.map_err(failed)?;
     let (requests, outgoing) = mpsc::channel(1);
-    let sent = requests.send(first_request(evidence, csr_der)).await;
+    let first = first_request(attestor.name(), attempt.payload(), csr_der);
+    let sent = requests.send(first).await;
     sent.expect("invariant: the receiver is still here");
     let mut answers = AgentClient::new(channel)
         .attest_agent(ReceiverStream::new(outgoing))
-        .await?
+        .await
+        .map_err(CallError::from)?
         .into_inner();
-    let answer = answers.message().await?.and_then(|answer| answer.step);
-    match answer {
-        Some(attest_agent_response::Step::Result(result)) => {
-            Ok((client::chain(result.svid)?, result.reattestable))
-        }
-        // A join token is the whole proof.
-        Some(attest_agent_response::Step::Challenge(_)) => {
-            Err(Malformed::Unexpected("challenge").into())
-        }
-        None => Err(Malformed::Missing("attestation result").into()),
+    for _ in 0..=MAX_CHALLENGES {
+        let answer = answers.message().await.map_err(CallError::from)?;
+        let challenge = match answer.and_then(|answer| answer.step) {
+            Some(attest_agent_response::Step::Result(result)) => {
+                let chain = client::chain(result.svid).map_err(CallError::from)?;
+                return Ok((chain, result.reattestable));
+            }
+            Some(attest_agent_response::Step::Challenge(challenge)) => challenge,
+            None => return Err(CallError::from(Malformed::Missing("attestation result")).into()),
+        };
+        let response = attempt.answer(challenge).await.map_err(failed)?;
+        let step = Some(attest_agent_request::Step::ChallengeResponse(response));
+        // A server that does not listen any more says why with its next answer.
+        requests.send(AttestAgentRequest { step }).await.ok();
     }
+    Err(CallError::from(Malformed::Unexpected("challenge")).into())
 }
 
-fn first_request(evidence: &Evidence, csr_der: Vec<u8>) -> AttestAgentRequest {
-    let Evidence::JoinToken(token) = evidence;
+fn first_request(kind: &str, payload: &[u8], csr_der: Vec<u8>) -> AttestAgentRequest {
     AttestAgentRequest {
         step: Some(attest_agent_request::Step::Params(
             attest_agent_request::Params {
                 data: Some(AttestationData {
-                    r#type: "join_token".to_owned(),
-                    payload: token.expose().to_vec(),
+                    r#type: kind.to_owned(),
+                    payload: payload.to_vec(),
                 }),
                 params: Some(AgentX509svidParams { csr: csr_der }),
             },
@@ -170,6 +181,14 @@ pub enum AttestError {
     /// The server was not reached, or refuses.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// This node has nothing to show, or no answer.
+    #[error("nodeattestor({name}): {cause}")]
+    Attestor {
+        /// What it is attested by.
+        name: Box<str>,
+        /// Why not.
+        cause: AttestorError,
+    },
     /// No certificate request could be made.
     #[error("cannot make a certificate request")]
     Csr(#[source] X509Error),
@@ -197,7 +216,7 @@ impl AttestError {
     pub fn is_undecided(&self) -> bool {
         match self {
             Self::Call(error) => error.is_undecided(),
-            Self::Csr(_) | Self::Tls(_) => false,
+            Self::Attestor { .. } | Self::Csr(_) | Self::Tls(_) => false,
             Self::Svid(_) | Self::NotAnAgent(_) | Self::Unverifiable(_) => true,
         }
     }

@@ -15,7 +15,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{AttestError, Attested, Evidence, attest};
+use super::{AttestError, Attested, Lasts, NodeAttestor, attest};
 use crate::backoff::{Backoff, FullJitter};
 use crate::client::{Dialer, Servers, TlsMode};
 use crate::jitter::jitter;
@@ -41,7 +41,7 @@ pub struct Starter {
     /// The bundle to recognise the first server by; `None` trusts whoever has the right name.
     pub bootstrap_bundle: Option<Bundle>,
     /// What proves this node; not needed while a stored SVID holds.
-    pub evidence: Option<Arc<Evidence>>,
+    pub attestor: Option<Arc<dyn NodeAttestor>>,
 }
 
 impl Starter {
@@ -63,7 +63,7 @@ impl Starter {
             info!(spiffe_id = %stored.svid.spiffe_id(), "SVID loaded");
             return Ok(stored);
         }
-        let evidence = self.evidence.as_ref().ok_or(StartError::NoEvidence)?;
+        let attestor = self.attestor.as_deref().ok_or(StartError::NoEvidence)?;
         info!("SVID is not found. Starting node attestation");
         let started = Instant::now();
         let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
@@ -72,7 +72,7 @@ impl Starter {
         // An attempt after one that got no answer is the same one, perhaps on another server.
         let key = keys.generate(None)?;
         loop {
-            let error = match self.attest(data, evidence, &key).await? {
+            let error = match self.attest(data, attestor, &key).await? {
                 Ok(attested) => {
                     self.store(&attested, data)?;
                     return Ok(attested);
@@ -82,7 +82,7 @@ impl Starter {
             if may_be_spent && error.is_spent_token() {
                 return Err(StartError::TokenSpent(error));
             }
-            may_be_spent |= error.is_undecided();
+            may_be_spent |= error.is_undecided() && attestor.lasts() == Lasts::Once;
             let wait = match error.is_transient() {
                 true => outage.next(jitter()),
                 false => backoff.next(jitter()),
@@ -103,11 +103,11 @@ impl Starter {
     async fn attest(
         &self,
         data: &DataFile,
-        evidence: &Evidence,
+        attestor: &dyn NodeAttestor,
         key: &PrivateKey,
     ) -> Result<Result<Attested, AttestError>, StartError> {
         let dialer = self.dialer(data)?;
-        Ok(attest(&dialer, &self.servers, evidence, key).await)
+        Ok(attest(&dialer, &self.servers, attestor, key).await)
     }
 
     fn store(&self, attested: &Attested, data: &mut DataFile) -> Result<(), StartError> {
@@ -207,7 +207,10 @@ fn stored_bundle(
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// There is no SVID, and nothing to attest with.
-    #[error("no stored SVID and no join token; give one with -joinToken or join_token")]
+    #[error(
+        "no stored SVID, no join token and no other node attestor; give a token with -joinToken \
+         or join_token, or name a NodeAttestor"
+    )]
     NoEvidence,
     /// The node could not be attested.
     #[error("node attestation failed")]

@@ -41,6 +41,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         )?,
         workload_x509_svid_key_type: key_type(file.workload_x509_svid_key_type.as_deref())?,
         availability_target: availability_target(file.availability_target.as_deref())?,
+        node_attestor: settings.node_attestor,
         trust_domain,
         server_addresses,
         socket_path: sockets.socket_path,

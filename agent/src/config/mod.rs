@@ -41,6 +41,8 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     /// The join token to attest with, if the agent has to.
     pub join_token: Option<JoinToken>,
+    /// What to attest with without a join token.
+    pub node_attestor: Option<NodeAttestorSettings>,
     /// Selectors of callers that begin with one of these may be logged.
     pub log_selectors: Vec<String>,
     /// The log.
@@ -80,6 +82,13 @@ pub struct Sds {
     pub default_all_bundles_name: String,
     /// Whether bundles are plain PEM unless an Envoy says otherwise.
     pub disable_spiffe_cert_validation: bool,
+}
+
+/// A node attestor that is named in the config.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NodeAttestorSettings {
+    /// `x509pop`
+    X509Pop(crate::attest::x509pop::Source),
 }
 
 /// Where the agent's private key lives.

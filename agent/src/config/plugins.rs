@@ -3,11 +3,13 @@
 //! Without the block join tokens and the `unix` workload attestor are what there is. With it, it must name
 //! what it wants, as SPIRE demands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
+use daemon::hcl::DecodeError;
 
-use super::{KeyManager, Unix};
+use super::{KeyManager, NodeAttestorSettings, Unix};
+use crate::attest::x509pop::{self, Source};
 
 /// The kinds of SPIRE's agent.
 pub(super) const KINDS: [&str; 4] = [
@@ -22,6 +24,8 @@ pub(super) const KINDS: [&str; 4] = [
 pub(super) struct Settings {
     /// The key manager, if one is named.
     pub(super) key_manager: Option<KeyManager>,
+    /// The node attestor, if it has settings.
+    pub(super) node_attestor: Option<NodeAttestorSettings>,
     /// The `unix` attestor.
     pub(super) unix: Unix,
 }
@@ -45,6 +49,14 @@ pub(super) fn check(
             Verdict::DiskKeys => {
                 settings.key_manager = Some(take_disk(plugin, data_dir, findings)?);
             }
+            Verdict::X509Pop => match take_x509pop(plugin) {
+                Ok(source) => {
+                    settings.node_attestor = Some(NodeAttestorSettings::X509Pop(source));
+                }
+                Err(reasons) => {
+                    problems.extend(reasons.into_iter().map(|reason| plugin.problem(reason)));
+                }
+            },
             Verdict::MemoryKeys => settings.key_manager = Some(KeyManager::Memory),
             Verdict::Later => problems.push(plugin.problem("not supported yet")),
         }
@@ -61,6 +73,7 @@ enum Verdict {
     Unix,
     DiskKeys,
     MemoryKeys,
+    X509Pop,
     Later,
 }
 
@@ -71,6 +84,7 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
         "KeyManager" if name == "disk" => Verdict::DiskKeys,
         "KeyManager" if name == "memory" => Verdict::MemoryKeys,
         "NodeAttestor" if name == "join_token" => Verdict::Used,
+        "NodeAttestor" if name == x509pop::NAME => Verdict::X509Pop,
         "WorkloadAttestor" if name == "unix" => Verdict::Unix,
         kind if later_names(kind).contains(&name) => Verdict::Later,
         kind => {
@@ -78,6 +92,63 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
             return Err(UnknownPlugin { kind, name });
         }
     })
+}
+
+/// The source of the certificate, or all that is wrong with the settings.
+fn take_x509pop(plugin: &Plugin) -> Result<Source, Vec<String>> {
+    let mut data = plugin.data.clone();
+    let mut path = |name| {
+        let taken = data.take_string(name);
+        taken.map(|path| {
+            path.filter(|path| !path.trim().is_empty())
+                .map(PathBuf::from)
+        })
+    };
+    let mut take = || {
+        Ok::<_, DecodeError>([
+            path("private_key_path")?,
+            path("certificate_path")?,
+            path("intermediates_path")?,
+            path("spiffe_endpoint_socket")?,
+        ])
+    };
+    let [private_key, certificate, intermediates, socket] =
+        take().map_err(|error| vec![format!("unable to decode configuration: {error}")])?;
+    let mut problems = Vec::new();
+    let unknown: Vec<_> = data.unknown().into_iter().map(|key| key.name).collect();
+    if !unknown.is_empty() {
+        problems.push(format!(
+            "unknown configurations detected: {}",
+            unknown.join(",")
+        ));
+    }
+    let source = match (socket, private_key, certificate) {
+        (Some(socket), _, _) => {
+            let text = socket.to_string_lossy();
+            Source::WorkloadApi(text.strip_prefix("unix:").map_or_else(
+                || socket.clone(),
+                |path| PathBuf::from(format!("/{}", path.trim_start_matches('/'))),
+            ))
+        }
+        (None, Some(private_key), Some(certificate)) => Source::Files {
+            private_key,
+            certificate,
+            intermediates,
+        },
+        (None, private_key, certificate) => {
+            if private_key.is_none() {
+                problems.push("private_key_path is required".to_owned());
+            }
+            if certificate.is_none() {
+                problems.push("certificate_path is required".to_owned());
+            }
+            return Err(problems);
+        }
+    };
+    match problems.is_empty() {
+        true => Ok(source),
+        false => Err(problems),
+    }
 }
 
 fn take_unix(plugin: &Plugin, findings: &mut Findings) -> anyhow::Result<Unix> {
@@ -139,7 +210,6 @@ fn later_names(kind: &str) -> &'static [&'static str] {
             "k8s_sat",
             "sshpop",
             "tpm_devid",
-            "x509pop",
         ],
         "SVIDStore" => &["aws_secretsmanager", "gcp_secretmanager"],
         "WorkloadAttestor" => &["docker", "k8s", "slurm", "systemd", "windows"],

@@ -301,6 +301,44 @@ fn named_plugins_must_be_enough_and_there() {
 }
 
 #[test]
+fn x509pop_is_taken_or_all_that_is_wrong_told() {
+    use crate::attest::x509pop::Source;
+    let text = |data: &str| {
+        format!(
+            "{} plugins {{ KeyManager \"memory\" {{}} WorkloadAttestor \"unix\" {{}}
+             NodeAttestor \"x509pop\" {{ plugin_data {{ {data} }} }} }}",
+            with("")
+        )
+    };
+    let taken = |data: &str| {
+        let taken = load_text(&text(data)).unwrap().node_attestor;
+        let Some(NodeAttestorSettings::X509Pop(source)) = taken else {
+            panic!("x509pop expected");
+        };
+        source
+    };
+    // The files may come later.
+    assert_eq!(
+        taken("private_key_path = \"/k\" certificate_path = \"/c\" intermediates_path = \"\""),
+        Source::Files {
+            private_key: "/k".into(),
+            certificate: "/c".into(),
+            intermediates: None,
+        }
+    );
+    for address in ["unix:///run/a.sock", "unix:/run/a.sock", "/run/a.sock"] {
+        assert_eq!(
+            taken(&format!("spiffe_endpoint_socket = \"{address}\"")),
+            Source::WorkloadApi("/run/a.sock".into())
+        );
+    }
+    assert_eq!(
+        refusal(&text("nope = 1")),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"x509pop\":\n\t\tunknown configurations detected: nope\n\t\tprivate_key_path is required\n\t\tcertificate_path is required"
+    );
+}
+
+#[test]
 fn delegates_and_admin_socket_are_explained() {
     let delegates = "authorized_delegates = [\"spiffe://example.org/d\"]";
     let config = load_text(&with(delegates)).unwrap();

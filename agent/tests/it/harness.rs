@@ -29,6 +29,7 @@ pub(crate) struct Home {
     token: &'static str,
     experimental: &'static str,
     extra: &'static str,
+    plugins: String,
     replicas: Vec<SocketAddr>,
 }
 
@@ -49,6 +50,7 @@ impl Home {
             token: "token",
             experimental: "sync_interval = \"100ms\"",
             extra: "",
+            plugins: String::new(),
             replicas: Vec::new(),
         }
     }
@@ -60,6 +62,12 @@ impl Home {
 
     pub(crate) fn with(mut self, extra: &'static str) -> Self {
         self.extra = extra;
+        self
+    }
+
+    /// With a `plugins` block of these lines.
+    pub(crate) fn with_plugins(mut self, lines: &str) -> Self {
+        self.plugins = format!("plugins {{ {lines} }}");
         self
     }
 
@@ -113,13 +121,15 @@ impl Home {
                 join_token = "{token}"
                 {extra}
                 experimental {{ {experimental} }}
-            }}"#,
+            }}
+            {plugins}"#,
             data_dir = self.data_dir().display(),
             socket_path = self.directory.path().join("run/agent.sock").display(),
             admin_socket_path = self.directory.path().join("admin/admin.sock").display(),
             bundle_path = bundle_path.display(),
             token = self.token,
             extra = self.extra,
+            plugins = self.plugins,
             experimental = self.experimental,
         );
         let path = self.directory.path().join("agent.conf");

@@ -21,3 +21,4 @@ mod rotation;
 mod sds;
 mod sync;
 mod workloads;
+mod x509pop;

@@ -11,7 +11,7 @@ mod subject_text;
 pub use certificate::{CertificateInfo, KeyUsage, MAX_CERTIFICATE_LEN_BYTES};
 pub use concatenated::split_certificates;
 pub use csr::{Csr, MAX_CSR_LEN_BYTES, generate_csr};
-pub use name::{DistinguishedName, subject_text};
+pub use name::DistinguishedName;
 pub use paths::{PathError, UntrustedChain, verified_issuers};
 pub use public_key::{MAX_PUBLIC_KEY_LEN_BYTES, PublicKey, subject_key_id};
 

@@ -6,7 +6,7 @@ use x509_parser::oid_registry::{
     OID_X509_SERIALNUMBER, OID_X509_STATE_OR_PROVINCE_NAME, OID_X509_STREET_ADDRESS, Oid,
 };
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+use x509_parser::x509::X509Name;
 
 use crate::x509::{X509Error, malformed};
 
@@ -76,71 +76,6 @@ impl DistinguishedName {
     }
 }
 
-/// A name in DER as Go writes it (RFC 4514): the last part first, `O=SPIRE,C=US`.
-///
-/// # Errors
-/// It is malformed.
-pub fn subject_text(name_der: &[u8]) -> Result<String, X509Error> {
-    let (_, parsed) =
-        X509Name::from_der(name_der).map_err(|_cause| malformed(WHAT, "not in DER"))?;
-    let mut parts: Vec<String> = parsed
-        .iter_rdn()
-        .map(|part| {
-            let attributes: Vec<_> = part.iter().map(attribute_text).collect();
-            attributes.join("+")
-        })
-        .collect();
-    parts.reverse();
-    Ok(parts.join(","))
-}
-
-fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
-    let kind = attribute.attr_type();
-    let names = short_names();
-    let known = names.iter().find(|(oid, _)| oid == kind);
-    match (known, attribute.as_str()) {
-        (Some((_, name)), Ok(value)) => format!("{name}={}", escaped(value)),
-        // What has no name, or is no text, is written in hexadecimal digits.
-        _ => {
-            let der = attribute.attr_value().data;
-            let digits: String = der.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{kind}=#{digits}")
-        }
-    }
-}
-
-fn escaped(value: &str) -> String {
-    let last = value.chars().count().saturating_sub(1);
-    let mut text = String::with_capacity(value.len());
-    for (at, character) in value.chars().enumerate() {
-        let is_special = match character {
-            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => true,
-            '#' => at == 0,
-            ' ' => at == 0 || at == last,
-            _ => false,
-        };
-        if is_special {
-            text.push('\\');
-        }
-        text.push(character);
-    }
-    text
-}
-
-fn short_names() -> [(Oid<'static>, &'static str); 9] {
-    [
-        (OID_X509_COMMON_NAME, "CN"),
-        (OID_X509_COUNTRY_NAME, "C"),
-        (OID_X509_LOCALITY_NAME, "L"),
-        (OID_X509_ORGANIZATIONAL_UNIT, "OU"),
-        (OID_X509_ORGANIZATION_NAME, "O"),
-        (OID_X509_POSTAL_CODE, "POSTALCODE"),
-        (OID_X509_SERIALNUMBER, "SERIALNUMBER"),
-        (OID_X509_STATE_OR_PROVINCE_NAME, "ST"),
-        (OID_X509_STREET_ADDRESS, "STREET"),
-    ]
-}
-
 const WHAT: &str = "distinguished name";
 
 #[cfg(test)]
@@ -150,12 +85,6 @@ mod tests {
     use super::*;
     use crate::secret::{KeyType, PrivateKey};
     use crate::x509::CertificateInfo;
-
-    #[test]
-    fn characters_with_a_meaning_are_escaped() {
-        assert_eq!(escaped(" a,b=c+d "), "\\ a\\,b=c\\+d\\ ");
-        assert_eq!(escaped("#1 #2"), "\\#1 #2");
-    }
 
     #[test]
     fn attributes_are_found_by_their_kind() {
@@ -182,10 +111,6 @@ mod tests {
             expected
         );
         assert_eq!(info.issuer_der, info.subject_der);
-        assert_eq!(
-            subject_text(&info.subject_der).unwrap(),
-            "1.2.3=#736b6970706564,SERIALNUMBER=4711,CN=host ü,O=Example,C=US"
-        );
         for len in 0..info.subject_der.len() {
             let cut = DistinguishedName::parse(&info.subject_der[..len]);
             assert!(cut.is_err(), "{len}");

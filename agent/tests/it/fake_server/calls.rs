@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use identity::clock::{Clock as _, SystemClock};
 use identity::jwt_svid::{JwtClaims, random_jti, sign_jwt_svid};
+use identity::possession::{ProofKind, proof_kind, verify_proof};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::x509::{CertificateInfo, Csr};
 use parking_lot::Mutex;
 use prost::Message as _;
+use proto::attestation::x509pop;
 use proto::convert;
 use proto::google::rpc;
 use proto::spire::api::server::agent::v1 as agent_api;
@@ -32,51 +34,130 @@ pub(super) fn attest_agent(
     peer: Peer,
     mut requests: Streaming<agent_api::AttestAgentRequest>,
 ) -> Answers<agent_api::AttestAgentResponse> {
+    use agent_api::attest_agent_request::Step as Asked;
+    use agent_api::attest_agent_response::{Result as Admitted, Step as Answered};
     assert!(
         peer.0.is_none(),
         "agents attest without a client certificate"
     );
-    let answer = async move {
-        let Some(agent_api::attest_agent_request::Step::Params(params)) =
-            requests.message().await?.and_then(|request| request.step)
-        else {
+    let (answers, outgoing) = mpsc::channel(1);
+    let conversation = async move {
+        let Some(Asked::Params(params)) = requests.message().await?.and_then(|one| one.step) else {
             return Err(Status::invalid_argument("malformed param"));
         };
-        let token = String::from_utf8(params.data.unwrap().payload).unwrap();
-        if registry.lock().loses_attestations {
-            let registry = &mut *registry.lock();
-            registry.asked.attestations += 1;
-            registry.tokens.remove(&token);
-            registry.loses_attestations = false;
-            return Err(Status::unavailable("lost"));
-        }
-        let registry = &mut *registry.lock();
-        registry.asked.attestations += 1;
-        if registry.attest_refused {
-            return Err(Status::permission_denied(
-                "failed to attest: agent is banned",
-            ));
-        }
-        let is_known = match registry.reattestable {
-            true => registry.tokens.contains(&token),
-            false => registry.tokens.remove(&token),
+        let data = params.data.unwrap();
+        let node = match data.r#type.as_str() {
+            "join_token" => by_token(&registry, &data.payload)?,
+            "x509pop" => {
+                let (challenge, shown) = x509pop_challenge(&data.payload);
+                let step = Some(Answered::Challenge(challenge));
+                let response = agent_api::AttestAgentResponse { step };
+                answers.send(Ok(response)).await.ok();
+                let answer = requests.message().await?.and_then(|one| one.step);
+                let Some(Asked::ChallengeResponse(answer)) = answer else {
+                    return Err(Status::internal("no answer"));
+                };
+                by_proof(&registry, &shown, &answer)?
+            }
+            other => panic!("unknown attestor {other}"),
         };
-        if !is_known {
-            return Err(Status::invalid_argument(
-                "failed to attest: join token does not exist or has already been used",
-            ));
-        }
-        let path = format!("/spire/agent/join_token/{token}");
         let csr = params.params.unwrap().csr;
-        let result = agent_api::attest_agent_response::Result {
-            svid: Some(sign(&registry.authority, &path, &csr, registry.agent_ttl)),
-            reattestable: registry.reattestable,
+        let svid = {
+            let registry = registry.lock();
+            sign(&registry.authority, &node.path, &csr, registry.agent_ttl)
         };
-        Ok(agent_api::AttestAgentResponse {
-            step: Some(agent_api::attest_agent_response::Step::Result(result)),
-        })
+        let result = Admitted {
+            svid: Some(svid),
+            reattestable: node.reattestable,
+        };
+        let step = Some(Answered::Result(result));
+        let response = agent_api::AttestAgentResponse { step };
+        answers.send(Ok(response)).await.ok();
+        Ok::<_, Status>(())
     };
-    Box::pin(futures_util::stream::once(answer))
+    let end = async move { conversation.await.err().map(Err) };
+    let end = futures_util::FutureExt::into_stream(end).filter_map(|end| end);
+    Box::pin(ReceiverStream::new(outgoing).merge(end))
+}
+
+/// A node that is admitted.
+struct Node {
+    path: String,
+    reattestable: bool,
+}
+
+fn by_token(registry: &Mutex<Registry>, payload: &[u8]) -> Result<Node, Status> {
+    let token = String::from_utf8(payload.to_vec()).unwrap();
+    let registry = &mut *registry.lock();
+    registry.asked.attestations += 1;
+    if registry.loses_attestations {
+        registry.tokens.remove(&token);
+        registry.loses_attestations = false;
+        return Err(Status::unavailable("lost"));
+    }
+    if registry.attest_refused {
+        return Err(Status::permission_denied(
+            "failed to attest: agent is banned",
+        ));
+    }
+    let is_known = match registry.reattestable {
+        true => registry.tokens.contains(&token),
+        false => registry.tokens.remove(&token),
+    };
+    if !is_known {
+        return Err(Status::invalid_argument(
+            "failed to attest: join token does not exist or has already been used",
+        ));
+    }
+    Ok(Node {
+        path: format!("/spire/agent/join_token/{token}"),
+        reattestable: registry.reattestable,
+    })
+}
+
+/// Whose key has to be proved, and over which nonce.
+struct Shown {
+    spki: Vec<u8>,
+    kind: ProofKind,
+    nonce: [u8; x509pop::NONCE_LEN_BYTES],
+}
+
+fn x509pop_challenge(payload: &[u8]) -> (Vec<u8>, Shown) {
+    let evidence = x509pop::Evidence::parse(payload).unwrap();
+    let spki = CertificateInfo::parse(&evidence.certificates[0])
+        .unwrap()
+        .public_key_der;
+    let shown = Shown {
+        kind: proof_kind(&spki).unwrap(),
+        nonce: *uuid::Uuid::new_v4()
+            .as_bytes()
+            .repeat(2)
+            .first_chunk()
+            .unwrap(),
+        spki,
+    };
+    let challenge = x509pop::Challenge::new(shown.kind, shown.nonce);
+    (challenge.to_bytes(), shown)
+}
+
+/// Admits an evicted node again, too.
+fn by_proof(registry: &Mutex<Registry>, shown: &Shown, answer: &[u8]) -> Result<Node, Status> {
+    let response = x509pop::Response::parse(answer).unwrap();
+    let (own, proof) = response.proof(shown.kind).unwrap();
+    let message = x509pop::signed_message(&shown.nonce, &own).unwrap();
+    verify_proof(&shown.spki, &message, &proof).unwrap();
+    let registry = &mut *registry.lock();
+    registry.asked.attestations += 1;
+    if registry.attest_refused {
+        return Err(Status::permission_denied(
+            "failed to attest: agent is banned",
+        ));
+    }
+    registry.refusal = None;
+    Ok(Node {
+        path: "/spire/agent/x509pop/node".to_owned(),
+        reattestable: true,
+    })
 }
 
 pub(super) fn sync_authorized_entries(
