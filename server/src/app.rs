@@ -36,7 +36,7 @@ use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
-use crate::attest::Attestation;
+use crate::attest::{Attestation, AttestorHost, Attestors};
 use crate::bundles::Bundles;
 use crate::ca::{Ca, Policy, ServerSvidTask};
 use crate::cluster::ClusterControl;
@@ -243,10 +243,19 @@ impl Foundation {
             seal_key_path: config.seal_key_path.clone(),
             server: supervisor.shutdown(),
         };
+        let host = AttestorHost {
+            trust_domain: config.trust_domain.clone(),
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let attestors = Attestors::open(&config.node_attestors, &host).await?;
+        let attestation = Attestation::new(store.clone(), ca.clone(), Arc::clone(&clock))
+            .with_attestors(attestors, config.agent_id_selector);
         let parts = Parts {
             store,
             ca,
             clock,
+            attestation,
             cluster,
             sync,
         };
@@ -304,6 +313,7 @@ struct Parts {
     store: Store,
     ca: Ca,
     clock: Arc<dyn Clock>,
+    attestation: Attestation,
     cluster: ClusterControl,
     sync: Sync,
 }
@@ -348,7 +358,7 @@ impl Parts {
         let own = || trust_domain.clone();
         let entries = Entries::new(store(), clock());
         let agents = Agents::new(store(), clock(), own());
-        let attestation = Attestation::new(store(), self.ca.clone(), clock());
+        let attestation = self.attestation.clone();
         let svids = Svids::new(store(), self.ca.clone());
         Services {
             agent: AgentServer::new(AgentApi::new(agents, attestation, own())),

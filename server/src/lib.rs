@@ -20,5 +20,6 @@ pub mod peers;
 pub mod prune;
 pub mod svids;
 pub mod sync;
+pub mod template;
 #[cfg(test)]
 mod testing;

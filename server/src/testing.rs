@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use identity::clock::{Clock, FakeClock, UnixTime};
 use identity::secret::KeyType;
 use identity::trust_domain::TrustDomain;
@@ -10,6 +11,7 @@ use raft_store::{FileSeal, Options, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use crate::attest::{AttestorError, Challenges};
 use crate::ca::{DistinguishedName, Policy};
 
 /// 2027-01-15, at which every test begins.
@@ -92,4 +94,16 @@ pub(crate) fn policy() -> Policy {
 /// `example.org`.
 pub(crate) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
+}
+
+/// An agent that answers no challenge.
+pub(crate) struct Silent;
+
+impl Challenges for Silent {
+    fn challenge<'a>(
+        &'a mut self,
+        _challenge: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, AttestorError>> {
+        Box::pin(async { Err(AttestorError::internal("no answer")) })
+    }
 }

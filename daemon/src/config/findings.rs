@@ -151,8 +151,13 @@ pub enum Refused {
 pub fn validation_report(product: &str, error: &anyhow::Error) -> String {
     if let Some(PluginProblems(problems)) = error.downcast_ref() {
         let mut report = format!("{product} configuration file is invalid.\nValidation errors:\n");
+        let mut titled = "";
         for problem in problems {
-            report.push_str(&format!("\t{}:\n\t\t{}\n", problem.plugin, problem.reason));
+            if problem.plugin != titled {
+                report.push_str(&format!("\t{}:\n", problem.plugin));
+            }
+            report.push_str(&format!("\t\t{}\n", problem.reason));
+            titled = &problem.plugin;
         }
         return report;
     }

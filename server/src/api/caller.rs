@@ -1,11 +1,13 @@
-//! Owns the way from a request to the agent that made it.
+//! Owns the way from a request to what is known of who made it.
 
 use std::sync::Arc;
 
+use http::uri::Authority;
 use raft_store::AgentRecord;
 use tonic::{Request, Status};
 
-use crate::endpoints::CallerRole;
+use crate::attest::Origin;
+use crate::endpoints::{Caller, CallerRole};
 
 /// The agent that calls, as it was admitted.
 pub(super) fn agent<T>(request: &Request<T>) -> Result<Arc<AgentRecord>, Status> {
@@ -15,5 +17,18 @@ pub(super) fn agent<T>(request: &Request<T>) -> Result<Arc<AgentRecord>, Status>
             CallerRole::Nobody | CallerRole::Local | CallerRole::Admin | CallerRole::Downstream,
         )
         | None => Err(Status::internal("caller is not an agent")),
+    }
+}
+
+/// Where a request comes from.
+pub(super) fn origin<T>(request: &Request<T>) -> Origin {
+    let address = match request.extensions().get::<Caller>() {
+        Some(Caller::Tls { address, .. }) => Some(address.ip().to_canonical()),
+        Some(Caller::Local(_)) | None => None,
+    };
+    let authority = request.extensions().get::<Authority>();
+    Origin {
+        address,
+        untrusted_host: authority.map(|authority| authority.host().to_owned()),
     }
 }

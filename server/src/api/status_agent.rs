@@ -31,6 +31,16 @@ pub(super) fn not_attested(error: &AttestError) -> Status {
             "error getting node attestor",
             error,
         ),
+        AttestError::Attestor { cause, .. } if cause.is_of_the_conversation => {
+            Status::new(cause.code, cause.text.as_str())
+        }
+        AttestError::Attestor { cause, .. } => Status::new(cause.code, error.to_string()),
+        AttestError::ServerId => Status::internal(error.to_string()),
+        AttestError::NotAnAgentId(_) => failed(Code::Internal, "invalid agent ID", error),
+        AttestError::Selector(cause) => {
+            log_cause(WHAT, cause);
+            failed(Code::Internal, WHAT, error)
+        }
         AttestError::TokenNotRedeemable => invalid(WHAT, error),
         AttestError::TokenExpired => Status::invalid_argument(error.to_string()),
         AttestError::Banned => failed(Code::PermissionDenied, WHAT, error),

@@ -23,7 +23,7 @@ impl Attestation {
             .ok_or(AttestError::TokenNotRedeemable)?;
         Ok(Identified {
             spiffe_id,
-            attestation_type: TYPE,
+            attestation_type: TYPE.into(),
             selectors: SelectorSet::default(),
             can_reattest: false,
             redeem: Some(hash),

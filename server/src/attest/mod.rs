@@ -4,16 +4,19 @@
 //! after that. Whatever admits it is used up by the same write, so a token admits one agent
 //! however many ask at once and whichever member they ask.
 
+mod attestor;
+mod attestors;
 mod join_token;
 #[cfg(test)]
 mod tests;
+pub mod x509pop;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::{Clock, UnixTime};
-use identity::selector::SelectorSet;
+use identity::selector::{Selector, SelectorError, SelectorSet};
 use identity::spiffe_id::SpiffeId;
 use identity::x509::{Csr, X509Error};
 use raft_store::{
@@ -22,6 +25,10 @@ use raft_store::{
 };
 use rustls_pki_types::CertificateDer;
 
+pub use self::attestor::{
+    Attempt, AttestorError, Challenges, NodeAttestor, NodeAttributes, Origin,
+};
+pub use self::attestors::{AttestorHost, Attestors, NodeAttestorSettings, OpenAttestorError};
 use crate::ca::{Ca, IssuedX509, SignError, SvidSubject, X509SvidParams};
 
 /// Admits agents and renews their certificates.
@@ -30,6 +37,18 @@ pub struct Attestation {
     store: Store,
     ca: Ca,
     clock: Arc<dyn Clock>,
+    attestors: Attestors,
+    id_selector: IdSelector,
+}
+
+/// Whether an agent's own name is one of its selectors.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IdSelector {
+    /// It is not.
+    #[default]
+    Absent,
+    /// As `spiffe_id:<name>`.
+    Added,
 }
 
 /// What an agent shows to be admitted.
@@ -41,6 +60,8 @@ pub struct Evidence<'a> {
     pub payload: &'a [u8],
     /// A signing request, of which only the public key counts.
     pub csr: &'a [u8],
+    /// Where it comes from.
+    pub origin: &'a Origin,
 }
 
 /// An agent that was admitted, or renewed.
@@ -59,27 +80,48 @@ pub struct AgentSvid {
 /// Who an agent is, by what it has shown, and what its admission uses up.
 struct Identified {
     spiffe_id: SpiffeId,
-    attestation_type: &'static str,
+    attestation_type: Box<str>,
     selectors: SelectorSet,
     can_reattest: bool,
     redeem: Option<JoinTokenHash>,
 }
 
 impl Attestation {
-    /// Attestation of agents that `store` holds, with certificates of `ca`.
+    /// Attestation of agents that `store` holds, with certificates of `ca`: by join token alone,
+    /// until there are attestors.
     pub fn new(store: Store, ca: Ca, clock: Arc<dyn Clock>) -> Self {
-        Self { store, ca, clock }
+        Self {
+            store,
+            ca,
+            clock,
+            attestors: Attestors::default(),
+            id_selector: IdSelector::Absent,
+        }
     }
 
-    /// Admits the agent that `evidence` proves.
+    /// The same with these attestors beside join tokens.
+    #[must_use]
+    pub fn with_attestors(self, attestors: Attestors, id_selector: IdSelector) -> Self {
+        Self {
+            attestors,
+            id_selector,
+            ..self
+        }
+    }
+
+    /// Admits the agent that `evidence` proves, and the answers that it gives to `challenges`.
     ///
     /// # Errors
     /// Why it was not admitted. After [`AttestError::Store`] it may have been; its token is then
     /// used up, and the certificate was not handed out.
-    pub async fn attest(&self, evidence: Evidence<'_>) -> Result<AgentSvid, AttestError> {
+    pub async fn attest(
+        &self,
+        evidence: Evidence<'_>,
+        challenges: &mut dyn Challenges,
+    ) -> Result<AgentSvid, AttestError> {
         let identified = match evidence.kind {
             join_token::TYPE => self.identify_by_join_token(evidence.payload).await?,
-            unknown => return Err(AttestError::UnknownType(unknown.into())),
+            _ => self.identify_by_attestor(evidence, challenges).await?,
         };
         let csr = match read_csr(evidence.csr) {
             Ok(csr) => csr,
@@ -119,6 +161,62 @@ impl Attestation {
         }
     }
 
+    async fn identify_by_attestor(
+        &self,
+        evidence: Evidence<'_>,
+        challenges: &mut dyn Challenges,
+    ) -> Result<Identified, AttestError> {
+        let attestor = self
+            .attestors
+            .find(evidence.kind)
+            .ok_or_else(|| AttestError::UnknownType(evidence.kind.into()))?;
+        let attempt = Attempt {
+            payload: evidence.payload,
+            origin: evidence.origin,
+            challenges,
+        };
+        let name = attestor.name();
+        let attributes = attestor.attest(attempt).await;
+        let attributes = attributes.map_err(|cause| AttestError::Attestor {
+            name: name.into(),
+            cause,
+        })?;
+        let spiffe_id = attributes.spiffe_id;
+        self.check_agent_id(&spiffe_id, name)?;
+        let values = attributes.selector_values.iter();
+        let selectors = values
+            .map(|value| Selector::new(name, value))
+            .collect::<Result<_, _>>()
+            .map_err(AttestError::Selector)?;
+        Ok(Identified {
+            spiffe_id,
+            attestation_type: name.into(),
+            selectors,
+            can_reattest: attributes.can_reattest,
+            redeem: None,
+        })
+    }
+
+    /// Whatever an attestor says, agents are agents of this trust domain and nobody else.
+    fn check_agent_id(&self, spiffe_id: &SpiffeId, attestor: &str) -> Result<(), AttestError> {
+        if spiffe_id.is_server() {
+            return Err(AttestError::ServerId);
+        }
+        if !spiffe_id.is_member_of(self.ca.trust_domain()) || !spiffe_id.is_agent() {
+            return Err(AttestError::NotAnAgentId(spiffe_id.clone()));
+        }
+        let own = format!("/spire/agent/{attestor}/");
+        if !spiffe_id.path().starts_with(&own) {
+            tracing::warn!(
+                agent_id = %spiffe_id,
+                node_attestor_type = attestor,
+                subsystem_name = "api",
+                "The node attestor produced an agent ID outside of its own part of the agents' namespace"
+            );
+        }
+        Ok(())
+    }
+
     fn sign(&self, spiffe_id: &SpiffeId, csr: &Csr) -> Result<IssuedX509, SignError> {
         self.ca.sign_x509_svid(&X509SvidParams {
             spiffe_id,
@@ -134,6 +232,7 @@ impl Attestation {
         identified: Identified,
         issued: IssuedX509,
     ) -> Result<AgentSvid, AttestError> {
+        let selectors = self.selectors(&identified)?;
         let Identified {
             spiffe_id,
             attestation_type,
@@ -142,18 +241,18 @@ impl Attestation {
         } = identified;
         let admission = AttestAgent {
             spiffe_id: spiffe_id.clone(),
-            attestation_type: attestation_type.into(),
+            attestation_type: attestation_type.clone(),
             serial: issued.serial,
             not_after: issued.not_after,
             can_reattest,
-            selectors: identified.selectors,
+            selectors,
             redeem: identified.redeem,
         };
         match self.propose(admission).await.map_err(AttestError::Store)? {
             AttestOutcome::Attested => {
                 tracing::info!(
                     agent_id = %spiffe_id,
-                    node_attestor_type = attestation_type,
+                    node_attestor_type = &*attestation_type,
                     "Agent attestation request completed"
                 );
                 let IssuedX509 {
@@ -170,6 +269,16 @@ impl Attestation {
             AttestOutcome::TokenNotRedeemable => Err(AttestError::TokenNotRedeemable),
             AttestOutcome::TokenExpired => Err(AttestError::TokenExpired),
         }
+    }
+
+    fn selectors(&self, identified: &Identified) -> Result<SelectorSet, AttestError> {
+        let attested = identified.selectors.clone();
+        if self.id_selector == IdSelector::Absent {
+            return Ok(attested);
+        }
+        let own = Selector::new("spiffe_id", identified.spiffe_id.as_str())
+            .map_err(AttestError::Selector)?;
+        Ok(attested.union(&std::iter::once(own).collect()))
     }
 
     async fn propose<O: Operation>(&self, operation: O) -> Result<O::Outcome, ProposeError> {
@@ -207,6 +316,23 @@ pub enum AttestError {
     /// Nobody here knows that kind of attestation.
     #[error("could not find node attestor type {0:?}")]
     UnknownType(Box<str>),
+    /// The attestor does not believe the agent, or the conversation with it failed.
+    #[error("nodeattestor({name}): {cause}")]
+    Attestor {
+        /// The attestor.
+        name: Box<str>,
+        /// Its verdict.
+        cause: AttestorError,
+    },
+    /// The attestor calls an agent what the server is called.
+    #[error("agent ID cannot collide with the server ID")]
+    ServerId,
+    /// The attestor found an agent that is none of this trust domain's.
+    #[error("{0} is not in the agent namespace of the trust domain")]
+    NotAnAgentId(SpiffeId),
+    /// The attestor found something that cannot be a selector.
+    #[error("selector cannot be used")]
+    Selector(#[source] SelectorError),
     /// There is no such token: never made, or used.
     #[error("join token does not exist or has already been used")]
     TokenNotRedeemable,

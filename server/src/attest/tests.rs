@@ -11,10 +11,10 @@ use proto::convert::agent::AgentFilter;
 use raft_store::{AgentRecord, PromoteAgentSerial, PromoteOutcome, Proposal};
 use tokio::task::JoinSet;
 
-use super::{AgentSvid, AttestError, Attestation, Evidence, RenewError};
+use super::{AgentSvid, AttestError, Attestation, Evidence, Origin, RenewError};
 use crate::agents::{Agents, JoinTokenError};
 use crate::ca::Ca;
-use crate::testing::{HOUR, TestStore, policy, trust_domain};
+use crate::testing::{HOUR, Silent, TestStore, policy, trust_domain};
 
 struct World {
     test: TestStore,
@@ -52,8 +52,9 @@ impl World {
             kind: "join_token",
             payload: token.as_bytes(),
             csr: &csr,
+            origin: &Origin::default(),
         };
-        self.attestation.attest(evidence).await
+        self.attestation.attest(evidence, &mut Silent).await
     }
 
     fn record(&self, agent: &AgentSvid) -> Arc<AgentRecord> {
@@ -140,8 +141,9 @@ async fn an_unreadable_signing_request_uses_up_the_token() {
         kind: "join_token",
         payload: b"t",
         csr: b"not a csr",
+        origin: &Origin::default(),
     };
-    let refused = world.attestation.attest(evidence).await;
+    let refused = world.attestation.attest(evidence, &mut Silent).await;
     assert!(matches!(refused, Err(AttestError::Csr(_))), "{refused:?}");
     let refused = world.attest("t").await;
     assert!(
@@ -157,8 +159,13 @@ async fn unknown_kinds_of_attestation_are_named() {
         kind: "nope",
         payload: b"x",
         csr: &csr(),
+        origin: &Origin::default(),
     };
-    let error = world.attestation.attest(evidence).await.unwrap_err();
+    let error = world
+        .attestation
+        .attest(evidence, &mut Silent)
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         r#"could not find node attestor type "nope""#

@@ -13,7 +13,7 @@ use super::{Config, file::File, plugins};
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);
-    plugins::check(&file.plugins, &mut findings)?;
+    let node_attestors = plugins::check(&file.plugins, &mut findings)?;
     let ca_key_type = key_type("ca_key_type", file.ca_key_type.as_deref())?;
     let jwt_key_type = key_type("jwt_key_type", file.jwt_key_type.as_deref())?;
     let ca_key_type = ca_key_type.unwrap_or(KeyType::EcP256);
@@ -53,6 +53,8 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         prune_attested_nodes_batch_size: batch_size(file.prune_attested_nodes_batch_size)?,
         prune_tofu_nodes: file.prune_tofu_nodes,
         health_checks: file.health_checks,
+        node_attestors,
+        agent_id_selector: file.agent_id_selector,
         cluster,
         seal_key_path: match seal_key_path {
             Some(path) => path.into(),

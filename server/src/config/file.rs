@@ -7,10 +7,12 @@ use daemon::{
 };
 
 use super::{LoadArgs, RateLimit, Subject, cluster, plugins};
+use crate::attest::IdSelector;
 
 /// The keys that have a meaning, with the command line merged in.
 pub(super) struct File {
     pub(super) admin_ids: Vec<String>,
+    pub(super) agent_id_selector: IdSelector,
     pub(super) agent_ttl: Option<String>,
     pub(super) bind_address: Option<String>,
     pub(super) bind_port: Option<i64>,
@@ -50,7 +52,7 @@ impl File {
         let mut server = server.context("server section must be configured")?;
         findings.finish("", &document);
         take_unsupported(&mut server, &mut findings)?;
-        take_experimental(&mut server, &mut findings)?;
+        let agent_id_selector = take_experimental(&mut server, &mut findings)?;
         let log = take_log(&mut server, &arguments.log)?;
         let mut text = |name| server.take_string(name);
         let given = |flag: &Option<String>, in_file: Option<String>| flag.clone().or(in_file);
@@ -76,6 +78,7 @@ impl File {
             prune_tofu_nodes: server.take_bool("prune_tofu_nodes")?.unwrap_or(false),
             rate_limit: take_rate_limit(&mut server, &mut findings)?,
             cluster: cluster::Block::take(&mut server, &mut findings)?,
+            agent_id_selector,
             health_checks,
             log,
             plugins,
@@ -110,14 +113,17 @@ fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Res
     Ok(())
 }
 
-fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Result<()> {
+fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Result<IdSelector> {
     let Some(mut block) = server.take_block("experimental")? else {
-        return Ok(());
+        return Ok(IdSelector::Absent);
     };
     let section = "server.experimental";
     findings.refuse(section, &mut block, &["auth_opa_policy_engine"]);
-    let switches = ["agent_spiffe_id_as_selector", "require_pq_kem"];
-    findings.refuse_if_on(section, &mut block, &switches)?;
+    findings.refuse_if_on(section, &mut block, &["require_pq_kem"])?;
+    let id_selector = match block.take_bool("agent_spiffe_id_as_selector")? {
+        Some(true) => IdSelector::Added,
+        Some(false) | None => IdSelector::Absent,
+    };
     let reason = "entries are served from memory as they change, there is no cache to tune";
     let cache_keys = [
         "cache_reload_interval",
@@ -136,7 +142,7 @@ fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Re
         "invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead"
     );
     findings.finish(section, &block);
-    Ok(())
+    Ok(id_selector)
 }
 
 fn take_subject(server: &mut Object, findings: &mut Findings) -> anyhow::Result<Option<Subject>> {

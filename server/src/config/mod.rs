@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod file;
 mod flags;
+mod node_attestor;
 mod plugins;
 
 use std::{path::PathBuf, time::Duration};
@@ -15,6 +16,7 @@ use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
 pub use self::cluster::{Cluster, FirstStart, InviteText};
 pub use self::flags::{LoadArgs, run_flags};
+use crate::attest::{IdSelector, NodeAttestorSettings};
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -61,6 +63,10 @@ pub struct Config {
     pub prune_tofu_nodes: bool,
     /// The health listener, if enabled.
     pub health_checks: Option<daemon::health::Options>,
+    /// How nodes are attested beside join tokens.
+    pub node_attestors: Vec<NodeAttestorSettings>,
+    /// Whether agents have their own names as selectors.
+    pub agent_id_selector: IdSelector,
     /// What this server is in a cluster; `None` if it is alone.
     pub cluster: Option<Cluster>,
     /// The file that holds the key-encryption key.
@@ -108,7 +114,8 @@ impl Default for RateLimit {
     }
 }
 
-/// Reads, merges and checks the settings. Touches nothing but the config file.
+/// Reads, merges and checks the settings. Reads nothing but the config file and the files that its
+/// plugins name, and writes nothing.
 ///
 /// # Errors
 /// With SPIRE's texts where it has one. [`daemon::config::validation_report`] renders them for `validate`.

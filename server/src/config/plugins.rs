@@ -5,6 +5,9 @@
 
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
 
+use super::node_attestor;
+use crate::attest::NodeAttestorSettings;
+
 /// The kinds of SPIRE's server.
 pub(super) const KINDS: [&str; 7] = [
     "BundlePublisher",
@@ -16,16 +19,24 @@ pub(super) const KINDS: [&str; 7] = [
     "UpstreamAuthority",
 ];
 
-/// Judges every plugin.
+/// Judges every plugin and returns the node attestors.
 ///
 /// # Errors
 /// [`UnknownPlugin`] at the first name that SPIRE does not have either, else [`PluginProblems`] with all
 /// that is wrong.
-pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Result<()> {
+pub(super) fn check(
+    plugins: &[Plugin],
+    findings: &mut Findings,
+) -> anyhow::Result<Vec<NodeAttestorSettings>> {
     let mut problems = Vec::new();
+    let mut attestors = Vec::new();
     for plugin in plugins {
         match verdict(plugin)? {
             Verdict::Used => {}
+            Verdict::Attestor(Ok(settings)) => attestors.push(*settings),
+            Verdict::Attestor(Err(reasons)) => {
+                problems.extend(reasons.into_iter().map(|reason| plugin.problem(reason)));
+            }
             Verdict::Explained(reason) => {
                 findings.note(format!(
                     "{} is accepted and ignored: {reason}",
@@ -44,14 +55,29 @@ pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Resu
             });
         }
     }
+    problems.extend(given_twice(plugins));
     match problems.is_empty() {
-        true => Ok(()),
+        true => Ok(attestors),
         false => Err(PluginProblems(problems).into()),
     }
 }
 
+/// An agent names the attestor that it means, so there must be one of that name.
+fn given_twice(plugins: &[Plugin]) -> impl Iterator<Item = PluginProblem> {
+    let is_twice = |(at, plugin): &(usize, &Plugin)| {
+        let same = |other: &Plugin| other.kind == plugin.kind && other.name == plugin.name;
+        plugin.kind == "NodeAttestor" && plugins[..*at].iter().any(same)
+    };
+    plugins
+        .iter()
+        .enumerate()
+        .filter(is_twice)
+        .map(|(_, plugin)| plugin.problem("configured twice"))
+}
+
 enum Verdict {
     Used,
+    Attestor(Result<Box<NodeAttestorSettings>, Vec<String>>),
     Explained(&'static str),
     Later,
 }
@@ -65,6 +91,9 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
             Verdict::Explained("authority keys are kept sealed in the replicated store")
         }
         "NodeAttestor" if name == "join_token" => Verdict::Used,
+        "NodeAttestor" if let Some(settings) = node_attestor::take(plugin) => {
+            Verdict::Attestor(settings.map(Box::new))
+        }
         kind if later_names(kind).contains(&name) => Verdict::Later,
         kind => {
             let name = name.to_owned();
@@ -102,7 +131,6 @@ fn later_names(kind: &str) -> &'static [&'static str] {
             "k8s_sat",
             "sshpop",
             "tpm_devid",
-            "x509pop",
         ],
         "Notifier" => &["gcs_bundle", "k8sbundle"],
         "UpstreamAuthority" => &[

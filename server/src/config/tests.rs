@@ -201,7 +201,102 @@ fn plugins_are_used_explained_or_refused() {
     );
     assert_eq!(
         report("NodeAttestor \"x509pop\" {} Notifier \"own\" { plugin_cmd = \"/x\" }"),
-        "SPIRE server configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"x509pop\":\n\t\tnot supported yet\n\tNotifier \"own\":\n\t\tnot supported yet"
+        "SPIRE server configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"x509pop\":\n\t\tone of ca_bundle_path or ca_bundle_paths must be configured\n\tNotifier \"own\":\n\t\tnot supported yet"
+    );
+    assert_eq!(
+        report("NodeAttestor \"join_token\" {} NodeAttestor \"join_token\" {}"),
+        "SPIRE server configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"join_token\":\n\t\tconfigured twice"
+    );
+}
+
+#[test]
+fn x509pop_is_taken_with_spires_defaults() {
+    use crate::attest::NodeAttestorSettings;
+    use crate::attest::x509pop::{ClientAddress, Trust};
+    let take = |data: &str| {
+        let text = format!(
+            "{} plugins {{ NodeAttestor \"x509pop\" {{ plugin_data {{ {data} }} }} }}",
+            with("")
+        );
+        let mut taken = load_text(&text).unwrap().node_attestors;
+        let NodeAttestorSettings::X509Pop(settings) = taken.remove(0);
+        settings
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let authority = identity::testing::TestAuthority::new("other.test");
+    std::fs::write(&path, authority.bundle().to_pem()).unwrap();
+    let settings = take(&format!("ca_bundle_path = {path:?}"));
+    assert_eq!(settings.trust, Trust::ExternalPki(vec![path.clone()]));
+    assert!(settings.agent_path_template.is_none());
+    assert_eq!(
+        (settings.max_intermediates, settings.max_rsa_key_size_bits),
+        (4, 8192)
+    );
+    assert_eq!(settings.client_address, ClientAddress::Ignored);
+    let settings = take(&format!(
+        "ca_bundle_paths = [{path:?}, {path:?}] verify_client_ip = true max_intermediates = 1
+         agent_path_template = \"/{{{{ .SerialNumberHex }}}}\""
+    ));
+    assert_eq!(settings.trust, Trust::ExternalPki(vec![path.clone(), path]));
+    assert_eq!(settings.max_intermediates, 1);
+    assert_eq!(settings.client_address, ClientAddress::Verified);
+    for (data, prefix) in [
+        ("mode = \"spiffe\"", "/spire-exchange/"),
+        ("mode = \"spiffe\" svid_prefix = \"/a\"", "/a/"),
+        ("mode = \"spiffe\" spiffe_prefix = \"\"", "/"),
+    ] {
+        let path_prefix = prefix.to_owned();
+        assert_eq!(take(data).trust, Trust::Spiffe { path_prefix });
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_plugin_is_told_at_once() {
+    let report = |data: &str| {
+        let text = format!(
+            "{} plugins {{ NodeAttestor \"x509pop\" {{ plugin_data {{ {data} }} }} }}",
+            with("")
+        );
+        let report = refusal(&text);
+        let lines = report.lines().skip(2).map(|line| line.trim().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let title = "NodeAttestor \"x509pop\":";
+    assert_eq!(
+        report(
+            "ca_bundle_path = \"/nope.pem\" agent_path_template = \"/{{ .Nope }}\" nope = 1
+             max_intermediates = 0 max_rsa_key_size = -1"
+        ),
+        [
+            title,
+            "unknown configurations detected: nope",
+            "unable to load trust bundle \"/nope.pem\": open /nope.pem: no such file or directory",
+            "failed to parse agent svid template: \"/{{ .Nope }}\": no field \"Nope\"; there are DNSNames, EmailAddresses, Fingerprint, IPAddresses, IsCA, Issuer, PluginName, SVIDPathTrimmed, SerialNumber, SerialNumberHex, Subject, TrustDomain, URIs, URISanSelectors",
+            "max_intermediates must be greater than 0",
+            "max_rsa_key_size must be greater than 0",
+        ]
+    );
+    assert_eq!(
+        report(
+            "mode = \"spiffe\" ca_bundle_path = \"/x\" svid_prefix = \"a\" spiffe_prefix = \"b\""
+        ),
+        [
+            title,
+            "you can not use ca_bundle_path or ca_bundle_paths in spiffe mode",
+            "spiffe_prefix and svid_prefix are the same, only one can be configured",
+        ]
+    );
+    assert_eq!(
+        report("mode = \"x\""),
+        [title, "mode can only be either spiffe or external_pki"]
+    );
+    assert_eq!(
+        report("ca_bundle_path = [1]"),
+        [
+            title,
+            "unable to decode configuration: ca_bundle_path (line 6) must be a string"
+        ]
     );
 }
 

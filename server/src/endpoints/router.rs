@@ -62,6 +62,9 @@ impl Router {
             }
             request.extensions_mut().insert(limit);
         }
+        if let Some(authority) = request.uri().authority().cloned() {
+            request.extensions_mut().insert(authority);
+        }
         let is_stranger = matches!(caller, Caller::Tls { identity: None, .. });
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(life);

@@ -14,9 +14,9 @@ use raft_store::{AgentRecord, CreateEntries, Proposal};
 
 use super::{IssueError, NewX509Svid, SigningRequest, Svids};
 use crate::agents::Agents;
-use crate::attest::{Attestation, Evidence};
+use crate::attest::{Attestation, Evidence, Origin};
 use crate::ca::Ca;
-use crate::testing::{HOUR, NOW, TestStore, policy, trust_domain};
+use crate::testing::{HOUR, NOW, Silent, TestStore, policy, trust_domain};
 
 struct World {
     test: TestStore,
@@ -67,8 +67,10 @@ async fn world() -> World {
         kind: "join_token",
         payload: token.value.as_bytes(),
         csr: &csr,
+        origin: &Origin::default(),
     };
-    let agent = attestation.attest(evidence).await.unwrap().spiffe_id;
+    let agent = attestation.attest(evidence, &mut Silent).await;
+    let agent = agent.unwrap().spiffe_id;
     let web = RegistrationEntry {
         x509_svid_ttl_s: 600,
         jwt_svid_ttl_s: 120,

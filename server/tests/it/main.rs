@@ -15,6 +15,7 @@ mod dev;
 mod entries;
 mod golden;
 mod limits;
+mod node_attestation;
 mod refusals;
 mod replicas;
 mod startup;

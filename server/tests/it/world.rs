@@ -29,6 +29,7 @@ use proto::spire::api::types;
 use raft_store::{MemberStatus, Role, Store};
 use rustls_pki_types::{CertificateDer, ServerName};
 use server::app::App;
+use server::attest::IdSelector;
 use server::config::{Cluster, Config, FirstStart, RateLimit, Subject};
 use server::peers::Invitations;
 use tempfile::TempDir;
@@ -96,10 +97,20 @@ impl World {
 
     /// Three members of a cluster, whose settings `change` made different.
     pub(crate) async fn cluster_with(change: impl Fn(&mut Cluster)) -> [Self; 3] {
-        let first = Self::member(FirstStart::Bootstrap, &change).await;
+        Self::cluster_of(&|config| {
+            if let Some(cluster) = &mut config.cluster {
+                change(cluster);
+            }
+        })
+        .await
+    }
+
+    /// Three members of a cluster, whose configs `change` made different.
+    pub(crate) async fn cluster_of(change: &dyn Fn(&mut Config)) -> [Self; 3] {
+        let first = Self::member(FirstStart::Bootstrap, change).await;
         let join = async || FirstStart::Join(first.invite().await.into());
-        let second = Self::member(join().await, &change).await;
-        let third = Self::member(join().await, &change).await;
+        let second = Self::member(join().await, change).await;
+        let third = Self::member(join().await, change).await;
         let members = [first, second, third];
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -113,27 +124,27 @@ impl World {
         }
     }
 
-    async fn member(first_start: FirstStart, change: impl Fn(&mut Cluster)) -> Self {
+    async fn member(first_start: FirstStart, change: &dyn Fn(&mut Config)) -> Self {
         let (port, peer_port) = (free_port().await, free_port().await);
-        let mut cluster = Cluster {
+        let cluster = Cluster {
             peer_address: format!("127.0.0.1:{peer_port}"),
             api_address: format!("127.0.0.1:{port}"),
             first_start,
             signing_max_staleness: Duration::from_secs(600),
         };
-        change(&mut cluster);
         let settings = |config: &mut Config| {
             config.bind_port = port;
             config.cluster = Some(cluster);
+            change(config);
         };
         Self::start_with(settings).await
     }
 
     /// Two members of a cluster, of which the first leads.
     pub(crate) async fn pair() -> [Self; 2] {
-        let first = Self::member(FirstStart::Bootstrap, |_| {}).await;
+        let first = Self::member(FirstStart::Bootstrap, &|_| {}).await;
         let join = FirstStart::Join(first.invite().await.into());
-        let second = Self::member(join, |_| {}).await;
+        let second = Self::member(join, &|_| {}).await;
         [first, second]
     }
 
@@ -368,6 +379,8 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         prune_attested_nodes_batch_size: 1_000,
         prune_tofu_nodes: false,
         health_checks: None,
+        node_attestors: Vec::new(),
+        agent_id_selector: IdSelector::Absent,
         cluster: None,
         seal_key_path: folder.join("seal.key"),
         explanations: Vec::new(),

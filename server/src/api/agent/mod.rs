@@ -125,7 +125,8 @@ impl Agent for AgentApi {
         &self,
         request: Request<Streaming<wire::AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
-        attest::answer(&self.attestation, request.into_inner())
+        let origin = caller::origin(&request);
+        attest::answer(&self.attestation, request.into_inner(), origin)
             .await
             .map(Response::new)
     }
