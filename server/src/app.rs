@@ -22,7 +22,9 @@ use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
+use proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use raft_store::{
     Driver, FileSeal, OpenError, Options, Proposal, ReadError, SetSetting, SetSettingOutcome, Store,
@@ -32,8 +34,10 @@ use crate::agents::Agents;
 use crate::api::agent::AgentApi;
 use crate::api::bundle::BundleApi;
 use crate::api::cluster::ClusterApi;
+use crate::api::debug::DebugApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
+use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
 use crate::attest::{Attestation, AttestorHost, Attestors};
@@ -47,6 +51,7 @@ use crate::endpoints::{
 use crate::entries::Entries;
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::prune::{self, Pruning};
+use crate::self_report::SelfReport;
 use crate::svids::Svids;
 use crate::sync::Sync;
 
@@ -328,7 +333,7 @@ impl Parts {
             trust_domain: config.trust_domain.clone(),
             foreign_ids: config.admin_ids.iter().cloned().collect::<BTreeSet<_>>(),
         };
-        let tls = identity::tls::server_config(material, policy, Arc::clone(&self.clock))?;
+        let tls = identity::tls::server_config(material.clone(), policy, Arc::clone(&self.clock))?;
         let authorizer = Authorizer::new(
             self.store.clone(),
             Arc::clone(&self.clock),
@@ -341,7 +346,7 @@ impl Parts {
                 socket_path: &config.socket_path,
             },
             tls: Arc::new(tls),
-            services: self.services(&config.trust_domain),
+            services: self.services(&config.trust_domain, material),
             authorizer,
             limits: RateLimitOptions {
                 attestation: config.rate_limit.attestation,
@@ -352,7 +357,7 @@ impl Parts {
         Ok(endpoints)
     }
 
-    fn services(&self, trust_domain: &TrustDomain) -> Services {
+    fn services(&self, trust_domain: &TrustDomain, material: SharedTlsMaterial) -> Services {
         let store = || self.store.clone();
         let clock = || Arc::clone(&self.clock);
         let own = || trust_domain.clone();
@@ -364,8 +369,10 @@ impl Parts {
             agent: AgentServer::new(AgentApi::new(agents, attestation, own())),
             bundle: BundleServer::new(BundleApi::new(self.bundles(own()))),
             cluster: ClusterServer::new(ClusterApi::new(self.cluster.clone())),
+            debug: DebugServer::new(DebugApi::new(SelfReport::new(store(), material, own()))),
             entry: EntryServer::new(EntryApi::new(entries, own())),
             health: HealthServer::new(HealthApi::new(self.bundles(own()), self.ca.clone())),
+            logger: LoggerServer::new(LoggerApi::new(daemon::log::of_process())),
             svid: SvidServer::new(SvidApi::new(svids, own())),
             sync: SyncServer::new(SyncApi::new(self.sync.clone(), clock())),
         }

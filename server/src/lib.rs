@@ -18,6 +18,7 @@ pub mod entries;
 mod leadership;
 pub mod peers;
 pub mod prune;
+pub mod self_report;
 pub mod svids;
 pub mod sync;
 pub mod template;

@@ -12,7 +12,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -52,8 +52,18 @@ pub fn init(options: Options) -> Result<LogControl, LogError> {
         .map_err(LogError::AlreadyLogging)?;
     // Callsites met before now have cached that nobody listens.
     rebuild_interest_cache();
-    Ok(control)
+    Ok(PROCESS.get_or_init(|| control).clone())
 }
+
+/// The log that [`init`] made for this process. In one that does not log, as a test, its level has
+/// no effect.
+pub fn of_process() -> LogControl {
+    let silent = || LogControl(Arc::new(Shared::new(Level::default(), Sink::Stdout)));
+    PROCESS.get().cloned().unwrap_or_else(silent)
+}
+
+/// A subscriber belongs to a process, and so does its control.
+static PROCESS: OnceLock<LogControl> = OnceLock::new();
 
 /// The parts that [`init`] installs, for a process that composes its own subscriber and for tests.
 ///
@@ -64,11 +74,7 @@ pub fn layer(options: Options) -> Result<(LogLayer, LogControl), LogError> {
         Some(path) => Sink::open(&path).map_err(|source| LogError::Open { path, source })?,
         None => Sink::Stdout,
     };
-    let shared = Arc::new(Shared {
-        level: AtomicU8::new(options.level.severity()),
-        launch_level: options.level,
-        sink,
-    });
+    let shared = Arc::new(Shared::new(options.level, sink));
     let control = LogControl(shared.clone());
     let layer = LogLayer::new(shared, options.format, options.source_location);
     Ok((layer, control))
@@ -131,6 +137,14 @@ impl LogControl {
 }
 
 impl Shared {
+    fn new(level: Level, sink: Sink) -> Self {
+        Self {
+            level: AtomicU8::new(level.severity()),
+            launch_level: level,
+            sink,
+        }
+    }
+
     fn level(&self) -> Level {
         Level::from_severity(self.level.load(Ordering::Relaxed))
     }

@@ -195,6 +195,11 @@ pub fn invalid_argument(error: ConvertError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
+/// The answer to a log level that there is not.
+pub fn no_log_level(problem: &str) -> Status {
+    Status::invalid_argument(problem)
+}
+
 /// The status of an item that succeeded.
 pub fn item_ok() -> types::Status {
     convert::status::ok()

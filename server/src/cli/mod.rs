@@ -7,10 +7,12 @@ mod agent;
 mod api;
 mod bundle;
 mod cluster;
+mod debug;
 mod dev;
 mod entry;
 mod healthcheck;
 mod jwt;
+mod logger;
 mod quantity;
 mod run;
 mod shared_flags;
@@ -29,7 +31,9 @@ pub fn program(name: String) -> Program {
     commands.extend(agent::commands());
     commands.extend(bundle::commands());
     commands.extend(cluster::commands());
+    commands.extend(logger::commands());
     commands.extend([
+        debug::command(),
         dev::command(),
         healthcheck::command(),
         jwt::mint_command(),
@@ -84,6 +88,7 @@ mod tests {
                 "cluster rotate-seal",
                 "cluster status",
                 "cluster transfer",
+                "debug getinfo",
                 "dev",
                 "entry count",
                 "entry create",
@@ -92,6 +97,9 @@ mod tests {
                 "entry update",
                 "healthcheck",
                 "jwt mint",
+                "logger get",
+                "logger reset",
+                "logger set",
                 "run",
                 "token generate",
                 "validate",

@@ -25,15 +25,19 @@ use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
 use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
+use proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use rustls::ServerConfig;
 
 use crate::api::agent::AgentApi;
 use crate::api::bundle::BundleApi;
 use crate::api::cluster::ClusterApi;
+use crate::api::debug::DebugApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
+use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
 
@@ -56,8 +60,12 @@ pub struct Services {
     pub bundle: BundleServer<BundleApi>,
     /// The cluster itself, for its operators.
     pub cluster: ClusterServer<ClusterApi>,
+    /// What this server says of itself.
+    pub debug: DebugServer<DebugApi>,
     /// gRPC health.
     pub health: HealthServer<HealthApi>,
+    /// The level of the log.
+    pub logger: LoggerServer<LoggerApi>,
     /// Signing.
     pub svid: SvidServer<SvidApi>,
     /// What agents are told without asking.

@@ -141,11 +141,13 @@ impl Router {
             Api::Bundle => self.services.bundle.clone().call(request).await,
             Api::Cluster => self.services.cluster.clone().call(request).await,
             Api::Entry => self.services.entry.clone().call(request).await,
+            Api::Debug => self.services.debug.clone().call(request).await,
             Api::Health => self.services.health.clone().call(request).await,
+            Api::Logger => self.services.logger.clone().call(request).await,
             Api::Agent => self.services.agent.clone().call(request).await,
             Api::Svid => self.services.svid.clone().call(request).await,
             Api::Sync => self.services.sync.clone().call(request).await,
-            Api::Debug | Api::LocalAuthority | Api::Logger | Api::TrustDomain => {
+            Api::LocalAuthority | Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
         };

@@ -18,6 +18,7 @@ mod limits;
 mod node_attestation;
 mod refusals;
 mod replicas;
+mod self_report;
 mod startup;
 mod sync;
 mod watch;
