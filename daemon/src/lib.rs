@@ -13,3 +13,4 @@ mod number;
 pub mod process;
 pub mod supervisor;
 pub mod unix;
+pub mod web;

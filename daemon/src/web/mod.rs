@@ -1,0 +1,17 @@
+//! A small web server for public documents: HTTP/1.1 in the clear, under TLS or over a Unix socket.
+//!
+//! Whoever calls is a stranger: heads, handshakes and connections are bounded in time and number, and no
+//! request body is ever read.
+
+mod certificate_files;
+mod listener;
+mod text;
+
+pub use self::{
+    certificate_files::{CertificateFiles, CertificateFilesError, server_config},
+    listener::{BindError, Documents, Listener, Origin},
+    text::{Answer, empty, plain_text},
+};
+
+#[cfg(test)]
+mod tests;
