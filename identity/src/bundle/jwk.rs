@@ -23,6 +23,9 @@ pub(super) struct Jwk {
     pub(super) kid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crv: Option<String>,
+    /// Written for OpenID Connect; what others say it is tells nothing that the key does not.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    alg: Option<&'static str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     x: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +44,8 @@ struct Curve {
     coordinate_len: usize,
     algorithm_id: AlgorithmIdentifier,
     verification: &'static dyn VerificationAlgorithm,
+    /// What signs JWT-SVIDs with its keys; `None` if nothing does.
+    jwt_algorithm: Option<&'static str>,
 }
 
 static CURVES: [Curve; 3] = [
@@ -49,18 +54,21 @@ static CURVES: [Curve; 3] = [
         coordinate_len: 32,
         algorithm_id: alg_id::ECDSA_P256,
         verification: &ECDSA_P256_SHA256_ASN1,
+        jwt_algorithm: Some("ES256"),
     },
     Curve {
         name: "P-384",
         coordinate_len: 48,
         algorithm_id: alg_id::ECDSA_P384,
         verification: &ECDSA_P384_SHA384_ASN1,
+        jwt_algorithm: Some("ES384"),
     },
     Curve {
         name: "P-521",
         coordinate_len: 66,
         algorithm_id: alg_id::ECDSA_P521,
         verification: &ECDSA_P521_SHA512_ASN1,
+        jwt_algorithm: None,
     },
 ];
 
@@ -94,6 +102,18 @@ impl Jwk {
             y: Some(URL_SAFE_NO_PAD.encode(y)),
             ..Self::default()
         })
+    }
+
+    /// Names the algorithm that the key signs JWT-SVIDs with, where there is one.
+    pub(super) fn set_algorithm(&mut self) {
+        let curve = CURVES
+            .iter()
+            .find(|curve| Some(curve.name) == self.crv.as_deref());
+        self.alg = match (self.kty.as_str(), curve) {
+            ("RSA", _) => Some("RS256"),
+            (_, Some(curve)) => curve.jwt_algorithm,
+            (_, None) => None,
+        };
     }
 
     /// The key as SubjectPublicKeyInfo in DER, known to be a valid key of its kind.

@@ -111,8 +111,13 @@ impl Bundle {
 
 /// JSON indented by four blanks.
 fn indented(document: &impl Serialize) -> Vec<u8> {
+    indented_by(b"    ", document)
+}
+
+/// JSON indented by `indent` a level.
+pub(super) fn indented_by(indent: &[u8], document: &impl Serialize) -> Vec<u8> {
     let mut out = Vec::new();
-    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let format = serde_json::ser::PrettyFormatter::with_indent(indent);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
     document
         .serialize(&mut serializer)
@@ -166,12 +171,21 @@ fn read_root(jwk: &Jwk, index: usize) -> Result<X509Authority, JwksError> {
 }
 
 fn read_key(jwk: &Jwk, index: usize) -> Result<JwtAuthority, JwksError> {
+    jwt_authority(jwk, index, "missing key ID in jwt-svid entry")
+}
+
+/// A JWT authority; `nameless` is what a key without an id is refused with.
+pub(super) fn jwt_authority(
+    jwk: &Jwk,
+    index: usize,
+    nameless: &'static str,
+) -> Result<JwtAuthority, JwksError> {
     let problem = |problem| JwksError::Key { index, problem };
     let key_id = jwk
         .kid
         .as_deref()
         .filter(|key_id| !key_id.is_empty())
-        .ok_or_else(|| problem("missing key ID in jwt-svid entry"))?;
+        .ok_or_else(|| problem(nameless))?;
     Ok(JwtAuthority {
         key_id: key_id.into(),
         public_key: jwk.to_public_key().map_err(problem)?,

@@ -2,10 +2,12 @@
 
 mod jwk;
 mod jwks;
+mod openid;
 
 use rustls_pki_types::CertificateDer;
 
 pub use jwks::{JwksError, MAX_JWKS_LEN_BYTES};
+pub use openid::{KeyUse, jwt_authorities_from_jwks, openid_jwks};
 
 use crate::clock::UnixTime;
 use crate::pem::{self, PemError};
