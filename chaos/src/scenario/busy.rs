@@ -1,9 +1,10 @@
 //! A cluster under everything that clients do: writes through every member, signing by every member, agents with
 //! workloads. What its clients were told goes into the report in the end.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
+use tokio::time::Instant;
 
 use super::Stage;
 use crate::{
@@ -36,7 +37,7 @@ pub struct Busy {
     workloads: Workloads,
     counters: Vec<String>,
     load: Background,
-    begun: tokio::time::Instant,
+    begun: Instant,
 }
 
 /// How often each client calls.
@@ -91,13 +92,13 @@ impl Busy {
                 history: History::default(),
             },
             load: Background::new(),
-            begun: tokio::time::Instant::now(),
+            begun: Instant::now(),
             cluster,
             writers,
         };
         busy.signers.0 = busy.direct_signers(&operator).await?;
         busy.subscribe_workloads(&operator).await?;
-        busy.begun = tokio::time::Instant::now();
+        busy.begun = Instant::now();
         busy.writers.create(&mut busy.load, pace.create);
         busy.writers
             .raise(&mut busy.load, busy.counters.clone(), RAISE_PAUSE);
@@ -230,23 +231,17 @@ impl Busy {
             found.acknowledged >= MIN_CALLS,
             "fewer than 100 writes were acknowledged",
         );
-        tell_failures(stage, "failed signings", &self.signatures.calls());
+        let signatures = self.signatures.calls();
+        tell_failures(stage, "failed signings", &signatures);
+        tell_times(stage, "signing", &signatures);
         tell_failures(
             stage,
             "Workload API errors",
             &self.workloads.history.calls(),
         );
-        let fresh = self.workloads.history.calls().into_iter();
-        let fresh: Times = fresh
-            .filter(|call| call.about == Ask::FreshJwt)
-            .map(|call| call.took())
-            .collect();
-        stage
-            .report
-            .figure("fresh JWT-SVID at a workload p99", ms(fresh.p99()), "ms");
-        stage
-            .report
-            .figure("fresh JWT-SVID at a workload max", ms(fresh.max()), "ms");
+        let mut fresh = self.workloads.history.calls();
+        fresh.retain(|call| call.about == Ask::FreshJwt);
+        tell_times(stage, "fresh JWT-SVID at a workload", &fresh);
         Ok(())
     }
 
@@ -329,21 +324,29 @@ async fn settled(cluster: &Cluster) -> anyhow::Result<Vec<Vec<proto::spire::api:
 }
 
 fn tell_failures<T>(stage: &mut Stage, name: &str, calls: &[Call<T>]) {
-    let failed: Vec<_> = calls
-        .iter()
-        .filter(|call| !call.outcome.is_done())
-        .collect();
+    let failed = calls.iter().filter(|call| !call.outcome.is_done());
+    let count = failed.clone().count();
     stage
         .report
-        .none_of(format!("{name} of {}", calls.len()), failed.len());
+        .none_of(format!("{name} of {}", calls.len()), count);
     let begun = calls.iter().map(|call| call.started).min();
-    for call in failed.iter().take(EXAMPLES) {
-        let at = begun.map(|begun| call.started - begun).unwrap_or_default();
+    // Each kind of failure at each target in one line: when it began, and when it was last seen.
+    let mut kinds: BTreeMap<(usize, &str), Vec<Instant>> = BTreeMap::new();
+    for call in failed {
         let text = call.outcome.failure().unwrap_or_default();
+        let kind = kinds.entry((call.target, text)).or_default();
+        kind.push(call.started);
+    }
+    let at = |moment: Option<&Instant>| {
+        let since = moment.zip(begun).map(|(moment, begun)| *moment - begun);
+        since.unwrap_or_default().as_secs_f64()
+    };
+    for ((target, text), moments) in kinds.iter().take(MAX_KINDS) {
         stage.report.note(format!(
-            "{name}: at {:.3} s to {}: {text}",
-            at.as_secs_f64(),
-            call.target
+            "{name}: {} to {target} from {:.3} s to {:.3} s: {text}",
+            moments.len(),
+            at(moments.iter().min()),
+            at(moments.iter().max()),
         ));
     }
     stage.report.require(
@@ -351,3 +354,13 @@ fn tell_failures<T>(stage: &mut Stage, name: &str, calls: &[Call<T>]) {
         format!("{name}: fewer than 100 calls were made"),
     );
 }
+
+fn tell_times<T>(stage: &mut Stage, name: &str, calls: &[Call<T>]) {
+    let times: Times = calls.iter().map(Call::took).collect();
+    let report = &mut stage.report;
+    report.figure(format!("{name} p99"), ms(times.p99()), "ms");
+    report.figure(format!("{name} max"), ms(times.max()), "ms");
+}
+
+/// Kinds of failures that are told of one kind of call.
+const MAX_KINDS: usize = 8;

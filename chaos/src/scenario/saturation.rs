@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     Scenario, Stage,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     check::longest_silence,
+    cluster::{Cluster, status::Status},
     fault::spinners::Spinners,
     figures::{count, ms},
     report::Bound,
@@ -22,6 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     run: |stage| Box::pin(run(stage)),
 };
 
+/// Each core has at least this many others to share itself with, whatever the cluster does.
 const PER_CORE: usize = 2;
 
 async fn run(stage: &mut Stage) -> anyhow::Result<()> {
@@ -34,8 +36,8 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     let busy = Busy::start(stage, cluster, Pace::default()).await?;
     let spinners = Spinners::start(PER_CORE, &stage.folder)?;
     let begun = Instant::now();
-    sleep(time * 4 / 5).await;
-    let after = busy.cluster.status().await?;
+    let course = follow(&busy.cluster, begun + time * 4 / 5).await;
+    let after = busy.cluster.whole().await?;
     let silence = longest_silence(&busy.writers.history.calls(), begun, Instant::now());
     let report = &mut stage.report;
     report.figure("spinning processes", count(spinners.count()), "");
@@ -49,5 +51,39 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     let all = elections(before.term(), after.term());
     report.promise("elections", all, "", Bound::AtMost(1.0));
     report.figure("longest time without an acknowledgement", ms(silence), "ms");
+    for change in course.iter().take(MAX_CHANGES) {
+        report.note(change.clone());
+    }
     busy.finish(stage).await
 }
+
+/// Says what becomes of the lead until the given moment.
+async fn follow(cluster: &Cluster, until: Instant) -> Vec<String> {
+    let begun = Instant::now();
+    let mut due = interval(POLL);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut course = Vec::new();
+    let mut last = None;
+    while Instant::now() < until {
+        due.tick().await;
+        let status = cluster.status().await;
+        let now = status.as_ref().map_or((0, None), |status: &Status| {
+            (status.term(), cluster.number_of(status.leader(), status))
+        });
+        if last.replace(now) == Some(now) {
+            continue;
+        }
+        let at = begun.elapsed().as_secs_f64();
+        course.push(match (now, status) {
+            ((term, Some(leader)), _) => format!("at {at:.1} s: {leader} leads in term {term}"),
+            (_, Ok(_)) => format!("at {at:.1} s: nobody known leads"),
+            (_, Err(error)) => format!("at {at:.1} s: {error:#}"),
+        });
+    }
+    course
+}
+
+const POLL: Duration = Duration::from_millis(500);
+
+/// Changes that the report tells.
+const MAX_CHANGES: usize = 30;
