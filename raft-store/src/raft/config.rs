@@ -8,15 +8,16 @@ use openraft::{Config, SnapshotPolicy};
 pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::ConfigError> {
     let config = Config {
         cluster_name: "conclave".to_owned(),
-        heartbeat_interval: 100,
-        // Several heartbeats may be late before anybody asks for votes.
+        // How long an answer to a sign of life may take; `pulse` sends more of them.
+        heartbeat_interval: 250,
+        // Also how long another member may take to make its vote durable.
         election_timeout_min: 300,
         election_timeout_max: ELECTION_TIMEOUT_MAX_MS,
         enable_pre_vote: Some(true),
         // A restarted leader leads only after an election: until then it may have missed one.
         enable_leader_restore: Some(false),
-        // Lease plus election timeout: a leader that reaches a bridge only gives up.
-        quorum_loss_probe_interval: Some(2 * ELECTION_TIMEOUT_MAX_MS),
+        // As soon as the lease is over: `pulse` waits longer.
+        quorum_loss_probe_interval: None,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every),
         // Not less than the lag threshold, or slow followers flip to snapshots.
         max_in_snapshot_log_to_keep: snapshot_every,
@@ -31,5 +32,6 @@ pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::Confi
     config.validate().map(Arc::new)
 }
 
-/// Also how long a leader's lease lasts.
-const ELECTION_TIMEOUT_MAX_MS: u64 = 600;
+/// Also how long a leader's lease lasts. A member asks for votes when it has heard of no leader for
+/// that long and then a random time up to this again: what a silent leader costs.
+pub(super) const ELECTION_TIMEOUT_MAX_MS: u64 = 700;

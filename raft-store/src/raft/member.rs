@@ -26,7 +26,7 @@ use super::serve::{AnswerError, Answering};
 use super::start::start_error;
 use super::status::ClusterStatus;
 use super::{Types, Vote};
-use super::{departure, failover, hashes, membership};
+use super::{departure, failover, hashes, membership, pulse};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, AnnounceOutcome, Command, Envelope, Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
@@ -176,6 +176,8 @@ impl Member {
         tasks.spawn_on(hashes::compare(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(disk::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(departure::watch(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(pulse::beat(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(note_end(Arc::clone(&shared)), &parts.runtime);
         Arc::new(Self {
             answering: Answering::new(Arc::clone(&shared), parts.dir),
             shared,
@@ -268,7 +270,10 @@ impl Member {
         tasks.shutdown().await;
         let raft = &self.shared.raft;
         let flushed = raft.with_state_machine(|machine| machine.flush()).await;
-        if let Err(error) = raft.shutdown().await {
+        let stopped = raft.shutdown().await;
+        // The task that would tell so has ended before.
+        self.shared.end(self.shared.consensus_stopped().await);
+        if let Err(error) = stopped {
             return Err(Stopped::because(&error));
         }
         match flushed {
@@ -319,6 +324,12 @@ impl Member {
     }
 }
 
+/// Many wait for the end of consensus, whose metrics change with every entry: one looks for all.
+async fn note_end(shared: Arc<Shared>) {
+    let stopped = shared.consensus_stopped().await;
+    shared.end(stopped);
+}
+
 /// Why a member does not serve yet.
 #[derive(Debug)]
 pub(crate) enum ReadyError {
@@ -335,12 +346,10 @@ impl Shared {
     /// Waits until consensus stops, or this member ends itself.
     pub(super) async fn stopped(&self) -> Stopped {
         let mut ended = self.ended.subscribe();
-        tokio::select! {
-            stopped = self.consensus_stopped() => stopped,
-            ended = ended.wait_for(Option::is_some) => match ended.map(|ended| ended.clone()) {
-                Ok(Some(ended)) => ended,
-                Ok(None) | Err(_) => Fatal::Stopped.into(),
-            },
+        let ended = ended.wait_for(Option::is_some).await;
+        match ended.map(|ended| ended.clone()) {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(_) => Fatal::Stopped.into(),
         }
     }
 
@@ -359,9 +368,13 @@ impl Shared {
 }
 
 impl Shared {
-    /// Ends this member, for a reason of its own.
+    /// Ends this member. The first reason is the one that counts.
     pub(super) fn end(&self, reason: Stopped) {
-        self.ended.send_replace(Some(reason));
+        self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            ended.get_or_insert(reason);
+            is_first
+        });
     }
 
     /// The vote that this member has given, or knows of.

@@ -18,6 +18,7 @@ mod membership;
 mod message;
 mod network;
 mod propose;
+mod pulse;
 mod serve;
 mod start;
 mod status;

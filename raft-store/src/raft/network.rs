@@ -178,7 +178,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let request = Request::Vote(vote_request(&request));
-        self.ask_for_vote(request, option.soft_ttl()).await
+        self.ask_for_vote(request, option.hard_ttl()).await
     }
 
     async fn pre_vote(
@@ -187,7 +187,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let request = Request::PreVote(vote_request(&request));
-        self.ask_for_vote(request, option.soft_ttl()).await
+        self.ask_for_vote(request, option.hard_ttl()).await
     }
 
     async fn transfer_leader(
