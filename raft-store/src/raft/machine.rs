@@ -27,7 +27,8 @@ use crate::change::Change;
 use crate::codec::{DecodeError, decode_envelope, wire};
 use crate::command::Envelope;
 use crate::feed::Feed;
-use crate::state::{RowWrite, State};
+use crate::record::Revision;
+use crate::state::{RowWrite, State, StateHash};
 use crate::storage::data_dir::{DataDir, remove_dir};
 use crate::storage::snapshot::Snapshot;
 use crate::storage::state_db::StateDb;
@@ -44,20 +45,39 @@ pub(crate) struct Model {
     pub(super) waiters: Waiters,
     /// The state's hashes behind certain entries.
     pub(super) hashes: Hashes,
-    /// Index of the last entry that readers see.
-    applied: watch::Sender<u64>,
+    /// How far readers see.
+    applied: watch::Sender<Applied>,
+}
+
+/// How far readers see: to be told without a look at the state, for which others may be waiting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Applied {
+    /// Index of the last entry.
+    pub(super) index: u64,
+    pub(super) revision: Revision,
+    pub(super) state_hash: StateHash,
+}
+
+impl Applied {
+    fn of(last: Option<LogId>, state: &State) -> Self {
+        Self {
+            index: last.map_or(0, |last| last.index()),
+            revision: state.revision(),
+            state_hash: state.state_hash(),
+        }
+    }
 }
 
 impl Model {
-    /// Index of the last entry that readers see.
-    pub(super) fn applied(&self) -> u64 {
+    /// How far readers see.
+    pub(super) fn applied(&self) -> Applied {
         *self.applied.borrow()
     }
 
     /// Waits until readers see this entry. Cancel-safe.
     pub(super) async fn applied_at_least(&self, index: u64) {
         let mut applied = self.applied.subscribe();
-        let reached = applied.wait_for(|applied| *applied >= index).await;
+        let reached = applied.wait_for(|applied| applied.index >= index).await;
         reached.expect("this model holds the sender");
     }
 }
@@ -92,12 +112,12 @@ impl Machine {
         let (applied, membership) = read_position(position.as_deref())?;
         let feed = Arc::new(Feed::new(state.revision(), feed_capacity));
         let model = Arc::new(Model {
+            applied: watch::Sender::new(Applied::of(applied, &state)),
             state: RwLock::new(state),
             feed,
             refused: OnceLock::new(),
             waiters: Waiters::default(),
             hashes: Hashes::default(),
-            applied: watch::Sender::new(applied.map_or(0, |applied| applied.index())),
         });
         let snapshot = Snapshot::newest(&dir.snapshots())?;
         let machine = Self {
@@ -143,7 +163,7 @@ impl Machine {
         let mut effects = Effects::default();
         let mut responders = Vec::with_capacity(group.len());
         let mut outcomes = Vec::with_capacity(group.len());
-        {
+        let applied = {
             let mut state = self.model.state.write();
             for (entry, responder) in group {
                 match &entry.payload {
@@ -168,12 +188,12 @@ impl Machine {
                 responders.extend(responder);
             }
             effects.position = self.position_bytes(&state);
-            effects.revision = state.revision();
-        }
+            Applied::of(self.applied, &state)
+        };
         crash::point("apply.before_write");
         self.db.write(effects.rows, &effects.position)?;
         crash::point("apply.after_write");
-        self.model.feed.publish(effects.changes, effects.revision);
+        self.model.feed.publish(effects.changes, applied.revision);
         // First: whoever has its outcome listens to no responder any more.
         for responder in responders {
             responder.send(());
@@ -181,13 +201,8 @@ impl Machine {
         for (request_id, outcome) in outcomes {
             self.model.waiters.tell(request_id, outcome);
         }
-        self.tell_applied();
+        self.model.applied.send_replace(applied);
         Ok(())
-    }
-
-    fn tell_applied(&self) {
-        let index = self.applied.map_or(0, |applied| applied.index());
-        self.model.applied.send_replace(index);
     }
 
     /// A command that this program does not know stops it: a member that skips one differs.
@@ -277,10 +292,10 @@ impl Machine {
         let membership = manifest.membership.clone().unwrap_or_default();
         self.membership = stored_membership_from(membership).map_err(io::Error::other)?;
         self.db = Arc::new(db);
-        let revision = state.revision();
+        let applied = Applied::of(self.applied, &state);
         *self.model.state.write() = state;
-        self.model.feed.reset(revision);
-        self.tell_applied();
+        self.model.feed.reset(applied.revision);
+        self.model.applied.send_replace(applied);
         self.dir.remove_old_states()?;
         self.keep(snapshot)?;
         crash::point("install.done");
@@ -307,7 +322,6 @@ struct Effects {
     rows: Vec<RowWrite>,
     changes: Vec<Arc<Change>>,
     position: Vec<u8>,
-    revision: crate::record::Revision,
 }
 
 fn read_position(bytes: Option<&[u8]>) -> Result<(Option<LogId>, StoredMembership), StorageError> {

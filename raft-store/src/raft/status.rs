@@ -102,10 +102,7 @@ impl Shared {
             let snapshot = metrics.snapshot.as_ref().map(|id| id.index());
             (metrics.last_log_index.unwrap_or(0), snapshot.unwrap_or(0))
         };
-        let (revision, state_hash) = {
-            let state = self.model.state.read();
-            (state.revision(), state.state_hash())
-        };
+        let applied = self.model.applied();
         let hashes = if with_hashes {
             self.model.hashes.all()
         } else {
@@ -116,10 +113,10 @@ impl Shared {
             term: leadership.term,
             leader: leadership.leader.unwrap_or(0),
             last_index,
-            applied_index: self.model.applied(),
+            applied_index: applied.index,
             snapshot_index,
-            revision: revision.as_u64(),
-            state_hash: state_hash.as_bytes().to_vec(),
+            revision: applied.revision.as_u64(),
+            state_hash: applied.state_hash.as_bytes().to_vec(),
             freshness_ms: self.freshness.age().map(millis),
             disk_stall_ms: self.disk.stalled_for().map_or(0, millis),
             is_disk_full: self.disk.is_full(),
@@ -243,12 +240,18 @@ impl Shared {
     /// Refuses a member that was removed. While consensus still has it, it is listened to: it may
     /// be the leader whose last act is its own removal.
     pub(super) fn admit(&self, from: u64) -> Result<(), AnswerError> {
+        if from == self.identity.member_id {
+            return Err(AnswerError::NotAMember { from });
+        }
+        // First, and without a look at the state: a sign of life waits for no reader of that.
+        if super::forward::address_of(&self.raft, from).is_some() {
+            return Ok(());
+        }
         let is_removed = {
             let state = self.model.state.read();
             state.member(from).is_some_and(|member| member.is_removed)
         };
-        let is_stranger = is_removed && super::forward::address_of(&self.raft, from).is_none();
-        if is_stranger || from == self.identity.member_id {
+        if is_removed {
             return Err(AnswerError::NotAMember { from });
         }
         Ok(())

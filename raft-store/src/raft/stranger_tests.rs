@@ -80,7 +80,7 @@ fn manifest(cluster_id: [u8; 16], file: &[u8]) -> wire::SnapshotManifest {
 fn assert_untouched(model: &Model) {
     let state = model.state.read();
     assert_eq!(state.state_hash(), State::default().state_hash());
-    assert_eq!(model.applied(), 0);
+    assert_eq!(model.applied().index, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
