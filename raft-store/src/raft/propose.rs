@@ -1,7 +1,8 @@
 //! Proposals and confirmed reads of this member, whoever leads.
 //!
 //! A proposal is tried until it is applied here or its deadline passes: the request id makes the
-//! repetition harmless.
+//! repetition harmless. The more wait, the less each may ask: a leader that has fallen behind must
+//! not be kept there by those who wait for it.
 
 use std::time::Duration;
 
@@ -61,6 +62,22 @@ impl Shared {
         command: Bytes,
         deadline: Instant,
     ) -> Result<Outcome, WriteError> {
+        let proposed = self.try_until(request_id, command, deadline).await;
+        if proposed.is_ok() {
+            self.freshness.note_write();
+        }
+        proposed
+    }
+
+    async fn try_until(
+        &self,
+        request_id: RequestId,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Outcome, WriteError> {
+        if self.freshness.idle_for().is_some_and(|idle| idle >= HOPELESS) {
+            return Err(WriteError::NoLeader);
+        }
         let mut waiting = self.model.waiters.wait(request_id);
         let mut leadership = self.leadership();
         // Whether some try may have left the command in a log.
@@ -84,8 +101,10 @@ impl Shared {
                     }
                 }
                 Event::Tried(Tried::NotAppended) => {}
-                Event::Tried(Tried::Unknown) | Event::LeaderChanged => {
+                Event::Tried(Tried::Unknown) => is_open = true,
+                Event::LeaderChanged => {
                     is_open |= known.leader.is_some();
+                    pause = Pause::default();
                 }
                 Event::Tried(Tried::Stopped(stopped)) => return Err(WriteError::Stopped(stopped)),
                 Event::TooLate => {
@@ -96,8 +115,14 @@ impl Shared {
             let outcome = tokio::select! {
                 biased;
                 outcome = waiting.outcome() => Some(outcome),
-                () = leader_changed(&mut leadership, known) => None,
-                () = pause.wait() => None,
+                () = leader_changed(&mut leadership, known) => {
+                    pause = Pause::default();
+                    None
+                }
+                () = pause.wait() => {
+                    pause = pause.longer();
+                    None
+                }
                 () = sleep_until(deadline) => return Err(too_late(is_open)),
             };
             if let Some(outcome) = outcome {
@@ -170,8 +195,8 @@ impl Shared {
                 return Ok(());
             }
             tokio::select! {
-                () = leader_changed(&mut leadership, known) => {}
-                () = pause.wait() => {}
+                () = leader_changed(&mut leadership, known) => pause = Pause::default(),
+                () = pause.wait() => pause = pause.longer(),
                 () = sleep_until(deadline) => return Err(ConfirmError::NoQuorum),
             }
         }
@@ -219,8 +244,8 @@ const fn too_late(is_open: bool) -> WriteError {
     }
 }
 
-/// Waits between tries, longer each time.
-#[derive(Debug)]
+/// How long to wait before the next try, longer each time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Pause(Duration);
 
 impl Default for Pause {
@@ -230,11 +255,20 @@ impl Default for Pause {
 }
 
 impl Pause {
-    async fn wait(&mut self) {
+    async fn wait(self) {
         tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(MAX_PAUSE);
+    }
+
+    fn longer(self) -> Self {
+        Self((self.0 * 2).min(MAX_PAUSE))
     }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+/// A thousand that wait ask four thousand times a second at most.
+const MAX_PAUSE: Duration = Duration::from_millis(256);
+
+/// Nothing could be written for so long that whoever came when it began has given up by now: who
+/// comes now is refused at once, rather than kept with all the others.
+const HOPELESS: Duration = Duration::from_secs(5);
