@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::forward::address_of;
 use super::member::Shared;
+use crate::codec::wire;
 use crate::storage::data_dir::DataDir;
 use crate::storage::flusher::Stall;
 
@@ -32,7 +35,8 @@ impl Disk {
     }
 }
 
-/// Gives up the lead while the disk stalls.
+/// Gives up the lead while the disk stalls, if another voter's does not: on a host or storage that
+/// they share, an election would only add to the wait.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,13 +49,74 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         if !is_leader || waiting < MAX_STALL {
             continue;
         }
+        let Some(successor) = successor(&answers(&shared).await) else {
+            // Nobody who would do better.
+            continue;
+        };
         tracing::warn!(?waiting, "disk stalls, giving up the lead");
-        // Nobody to hand over to: then nobody waits for this member's heartbeats either.
-        shared.hand_over(None).await.ok();
+        shared.hand_over(Some(successor)).await.ok();
     }
+}
+
+/// What the other voters tell about themselves, as far as they answer.
+async fn answers(shared: &Shared) -> Vec<wire::StatusResponse> {
+    let own_id = shared.identity.member_id;
+    let others: Vec<u64> = shared.raft.voter_ids().filter(|id| *id != own_id).collect();
+    let asked = others
+        .into_iter()
+        .filter_map(|id| Some((id, address_of(&shared.raft, id)?)));
+    let asked = asked.map(|(id, address)| async move {
+        let asked = shared.ask_status(id, &address, false, ASK_DEADLINE);
+        asked.await
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Who has most of the log among those whose disks keep up.
+fn successor(answers: &[wire::StatusResponse]) -> Option<u64> {
+    let able = answers.iter().filter(|answer| !answer.is_disk_full);
+    let able = able.filter(|answer| Duration::from_millis(answer.disk_stall_ms) < FINE_STALL);
+    let best = able.max_by_key(|answer| answer.last_index);
+    best.map(|answer| answer.member_id)
 }
 
 /// How long a leader's write may wait for the disk.
 const MAX_STALL: Duration = Duration::from_secs(1);
 
+/// How long a write of its successor may be waiting just then.
+const FINE_STALL: Duration = Duration::from_millis(250);
+
 const EVERY: Duration = Duration::from_millis(200);
+
+/// How long another voter may take to tell about its disk.
+const ASK_DEADLINE: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(member_id: u64, last_index: u64, disk_stall_ms: u64) -> wire::StatusResponse {
+        wire::StatusResponse {
+            member_id,
+            last_index,
+            disk_stall_ms,
+            ..wire::StatusResponse::default()
+        }
+    }
+
+    #[test]
+    fn the_lead_goes_to_most_of_the_log_on_a_disk_that_keeps_up() {
+        let answers = [answer(2, 9, 0), answer(3, 10, 20), answer(4, 11, 900)];
+        assert_eq!(successor(&answers), Some(3));
+    }
+
+    #[test]
+    fn a_leader_whose_voters_stall_too_keeps_the_lead() {
+        let full = wire::StatusResponse {
+            is_disk_full: true,
+            ..answer(3, 10, 0)
+        };
+        assert_eq!(successor(&[answer(2, 10, 1_200), full]), None);
+        assert_eq!(successor(&[]), None);
+    }
+}
