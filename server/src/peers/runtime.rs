@@ -2,6 +2,7 @@
 //! heartbeat and with it costs a leader.
 
 use std::io;
+use std::sync::Once;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -15,10 +16,11 @@ impl PeerRuntime {
     /// # Errors
     /// The system gives none.
     pub fn start() -> io::Result<Self> {
+        let has_complained = Once::new();
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("peers")
-            .on_thread_start(prefer)
+            .on_thread_start(move || prefer(&has_complained))
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
@@ -40,13 +42,21 @@ impl Drop for PeerRuntime {
     }
 }
 
-/// Puts this thread before the ones that sign, if the system allows it.
-fn prefer() {
+/// Puts this thread before the ones that sign, if the system allows it; says so once if not.
+fn prefer(has_complained: &Once) {
     // Linux takes no process for the calling thread.
-    rustix::process::setpriority_process(None, NICE).ok();
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        has_complained.call_once(|| {
+            tracing::info!(
+                %error,
+                "threads for other members run like all others: CAP_SYS_NICE would let them go first"
+            );
+        });
+    }
 }
 
-const THREADS: usize = 2;
+/// Twice what is busy at once: a thread may wait for a disk or a lock, and a sign of life must not.
+const THREADS: usize = 4;
 
 /// The lower, the sooner it runs; 0 is what all others have.
 const NICE: i32 = -10;
