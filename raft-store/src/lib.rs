@@ -42,7 +42,7 @@ pub use crate::peer::{
 pub use crate::raft::{AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Role};
 pub use crate::record::{
     AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord,
-    JoinTokenHash, MemberRecord, Revision, Sealed, Sequence,
+    JoinTokenHash, MemberProfile, MemberRecord, Revision, Sealed, Sequence,
 };
 pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError};
 pub use crate::state::{LoadError, State, StateHash};

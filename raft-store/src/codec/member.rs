@@ -1,21 +1,12 @@
 //! Members, invitations, and the commands on them.
 
-use std::ops::RangeInclusive;
-
 use super::field::time;
 use super::{DecodeError, Stored, wire};
 use crate::command::{
     AdmitMember, AnnounceMember, BeginEpoch, CreateInvite, PruneInvites, RemoveMember,
     SetClusterVersion,
 };
-use crate::record::{ClusterRecord, InviteId, InviteRecord, MemberRecord};
-
-fn formats(oldest: u32, newest: u32) -> Result<RangeInclusive<u32>, DecodeError> {
-    let is_range = 0 < oldest && oldest <= newest;
-    is_range
-        .then_some(oldest..=newest)
-        .ok_or(DecodeError::Field("format range"))
-}
+use crate::record::{ClusterRecord, InviteId, InviteRecord, MemberProfile, MemberRecord};
 
 fn invite_id(bytes: &[u8]) -> Result<InviteId, DecodeError> {
     let bytes = bytes.try_into().ok();
@@ -31,17 +22,46 @@ fn cluster_id(bytes: &[u8]) -> Result<[u8; 16], DecodeError> {
         .ok_or(DecodeError::Field("cluster id"))
 }
 
-impl Stored for MemberRecord {
-    type Message = wire::MemberRecord;
+impl Stored for MemberProfile {
+    type Message = wire::MemberProfile;
 
-    fn to_message(&self) -> wire::MemberRecord {
-        wire::MemberRecord {
-            id: self.id,
+    fn to_message(&self) -> wire::MemberProfile {
+        wire::MemberProfile {
             peer_address: self.peer_address.to_string(),
             api_address: self.api_address.to_string(),
             program_version: self.program_version.to_string(),
             oldest_format: *self.formats.start(),
             newest_format: *self.formats.end(),
+        }
+    }
+
+    fn from_message(profile: wire::MemberProfile) -> Result<Self, DecodeError> {
+        let formats = profile.oldest_format..=profile.newest_format;
+        if *formats.start() == 0 || formats.is_empty() {
+            return Err(DecodeError::Field("format range"));
+        }
+        Ok(Self {
+            peer_address: profile.peer_address.into(),
+            api_address: profile.api_address.into(),
+            program_version: profile.program_version.into(),
+            formats,
+        })
+    }
+}
+
+impl Stored for MemberRecord {
+    type Message = wire::MemberRecord;
+
+    fn to_message(&self) -> wire::MemberRecord {
+        // Its fields stand beside the others: records are older than profiles.
+        let profile = self.profile.to_message();
+        wire::MemberRecord {
+            id: self.id,
+            peer_address: profile.peer_address,
+            api_address: profile.api_address,
+            program_version: profile.program_version,
+            oldest_format: profile.oldest_format,
+            newest_format: profile.newest_format,
             admitted_at: self.admitted_at.as_secs(),
             is_removed: self.is_removed,
         }
@@ -50,10 +70,13 @@ impl Stored for MemberRecord {
     fn from_message(member: wire::MemberRecord) -> Result<Self, DecodeError> {
         Ok(Self {
             id: member.id,
-            peer_address: member.peer_address.into(),
-            api_address: member.api_address.into(),
-            program_version: member.program_version.into(),
-            formats: formats(member.oldest_format, member.newest_format)?,
+            profile: Stored::from_message(wire::MemberProfile {
+                peer_address: member.peer_address,
+                api_address: member.api_address,
+                program_version: member.program_version,
+                oldest_format: member.oldest_format,
+                newest_format: member.newest_format,
+            })?,
             admitted_at: time(member.admitted_at),
             is_removed: member.is_removed,
         })
@@ -144,13 +167,7 @@ impl Stored for AdmitMember {
     fn to_message(&self) -> wire::AdmitMember {
         wire::AdmitMember {
             invite_id: self.invite.as_bytes().to_vec(),
-            profile: Some(wire::MemberProfile {
-                peer_address: self.peer_address.to_string(),
-                api_address: self.api_address.to_string(),
-                program_version: self.program_version.to_string(),
-                oldest_format: *self.formats.start(),
-                newest_format: *self.formats.end(),
-            }),
+            profile: Some(self.profile.to_message()),
         }
     }
 
@@ -158,10 +175,7 @@ impl Stored for AdmitMember {
         let profile = command.profile.ok_or(DecodeError::Field("profile"))?;
         Ok(Self {
             invite: invite_id(&command.invite_id)?,
-            peer_address: profile.peer_address.into(),
-            api_address: profile.api_address.into(),
-            program_version: profile.program_version.into(),
-            formats: formats(profile.oldest_format, profile.newest_format)?,
+            profile: Stored::from_message(profile)?,
         })
     }
 }
@@ -172,13 +186,7 @@ impl Stored for AnnounceMember {
     fn to_message(&self) -> wire::AnnounceMember {
         wire::AnnounceMember {
             id: self.id,
-            profile: Some(wire::MemberProfile {
-                peer_address: self.peer_address.to_string(),
-                api_address: self.api_address.to_string(),
-                program_version: self.program_version.to_string(),
-                oldest_format: *self.formats.start(),
-                newest_format: *self.formats.end(),
-            }),
+            profile: Some(self.profile.to_message()),
         }
     }
 
@@ -186,10 +194,7 @@ impl Stored for AnnounceMember {
         let profile = command.profile.ok_or(DecodeError::Field("profile"))?;
         Ok(Self {
             id: command.id,
-            peer_address: profile.peer_address.into(),
-            api_address: profile.api_address.into(),
-            program_version: profile.program_version.into(),
-            formats: formats(profile.oldest_format, profile.newest_format)?,
+            profile: Stored::from_message(profile)?,
         })
     }
 }

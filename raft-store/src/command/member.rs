@@ -1,10 +1,8 @@
 //! Commands on members: who is invited, comes, goes, and what all of them understand.
 
-use std::ops::RangeInclusive;
-
 use identity::clock::UnixTime;
 
-use crate::record::{InviteId, InviteRecord, MemberRecord};
+use crate::record::{InviteId, InviteRecord, MemberProfile, MemberRecord};
 
 /// Lets a host join, once.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,14 +26,8 @@ pub struct PruneInvites {
 pub struct AdmitMember {
     /// The invitation.
     pub invite: InviteId,
-    /// Host and port where it listens for members.
-    pub peer_address: Box<str>,
-    /// Host and port where it listens for agents.
-    pub api_address: Box<str>,
-    /// What it runs.
-    pub program_version: Box<str>,
-    /// Command formats that it understands.
-    pub formats: RangeInclusive<u32>,
+    /// What it says of itself.
+    pub profile: MemberProfile,
 }
 
 /// What became of an admission. Unless admitted or expired, the invitation is as good as before.
@@ -67,14 +59,8 @@ pub enum AdmitOutcome {
 pub struct AnnounceMember {
     /// The member.
     pub id: u64,
-    /// Host and port where it listens for members; empty if it does not.
-    pub peer_address: Box<str>,
-    /// Host and port where it listens for agents.
-    pub api_address: Box<str>,
-    /// What it runs.
-    pub program_version: Box<str>,
-    /// Command formats that it understands.
-    pub formats: RangeInclusive<u32>,
+    /// What it says of itself.
+    pub profile: MemberProfile,
 }
 
 /// What became of an announcement.

@@ -408,13 +408,9 @@ impl Shared {
     ) -> Result<AnnounceOutcome, WriteError> {
         let is_known = {
             let state = self.model.state.read();
-            state.member(announcement.id).is_some_and(|member| {
-                !member.is_removed
-                    && member.peer_address == announcement.peer_address
-                    && member.api_address == announcement.api_address
-                    && member.program_version == announcement.program_version
-                    && member.formats == announcement.formats
-            })
+            let member = state.member(announcement.id);
+            member
+                .is_some_and(|member| !member.is_removed && member.profile == announcement.profile)
         };
         if is_known {
             return Ok(AnnounceOutcome::Unchanged);

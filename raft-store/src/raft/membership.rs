@@ -70,7 +70,7 @@ impl View {
         let records = shared.model.state.read();
         let present = records.members().filter(|member| !member.is_removed);
         let present = present
-            .map(|member| (member.id, member.peer_address.to_string()))
+            .map(|member| (member.id, member.profile.peer_address.to_string()))
             .collect();
         drop(records);
         let metrics = shared.raft.server_metrics();

@@ -75,7 +75,11 @@ impl Shared {
         command: Bytes,
         deadline: Instant,
     ) -> Result<Outcome, WriteError> {
-        if self.freshness.idle_for().is_some_and(|idle| idle >= HOPELESS) {
+        if self
+            .freshness
+            .idle_for()
+            .is_some_and(|idle| idle >= HOPELESS)
+        {
             return Err(WriteError::NoLeader);
         }
         let mut waiting = self.model.waiters.wait(request_id);

@@ -162,7 +162,7 @@ impl Shared {
             if record.id == own_id {
                 return Some(self.own_status(false));
             }
-            let address = record.peer_address.as_ref();
+            let address = record.profile.peer_address.as_ref();
             self.ask_status(record.id, address, false, each).await
         });
         let answers = join_all(asked).await;
@@ -201,10 +201,10 @@ impl Shared {
         MemberStatus {
             id: record.id,
             role: self.role(record.id, leader),
-            peer_address: record.peer_address.clone(),
-            api_address: record.api_address.clone(),
-            program_version: record.program_version.clone(),
-            formats: record.formats.clone(),
+            peer_address: record.profile.peer_address.clone(),
+            api_address: record.profile.api_address.clone(),
+            program_version: record.profile.program_version.clone(),
+            formats: record.profile.formats.clone(),
             is_reachable,
             last_contact,
             applied_index: answer.applied_index,

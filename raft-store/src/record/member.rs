@@ -6,12 +6,9 @@ use identity::clock::UnixTime;
 
 use super::Sealed;
 
-/// A member of the cluster, present or past. A removed one is kept for a while, so that it can be
-/// told why nobody listens to it.
+/// What a member says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct MemberRecord {
-    /// Index of the log entry that admitted it, 1 for the first: never reused.
-    pub id: u64,
+pub struct MemberProfile {
     /// Host and port where it listens for members; empty if it does not.
     pub peer_address: Box<str>,
     /// Host and port where it listens for agents.
@@ -20,6 +17,16 @@ pub struct MemberRecord {
     pub program_version: Box<str>,
     /// Command formats that it understands.
     pub formats: RangeInclusive<u32>,
+}
+
+/// A member of the cluster, present or past. A removed one is kept for a while, so that it can be
+/// told why nobody listens to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MemberRecord {
+    /// Index of the log entry that admitted it, 1 for the first: never reused.
+    pub id: u64,
+    /// What it last said of itself.
+    pub profile: MemberProfile,
     /// When it came.
     pub admitted_at: UnixTime,
     /// Whether it was sent away.

@@ -8,7 +8,7 @@ use identity::spiffe_id::SpiffeId;
 use rustls_pki_types::CertificateDer;
 
 pub(crate) use self::member::ClusterRecord;
-pub use self::member::{InviteId, InviteRecord, MemberRecord};
+pub use self::member::{InviteId, InviteRecord, MemberProfile, MemberRecord};
 
 /// Store version: how many commands changed something. Never goes back.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

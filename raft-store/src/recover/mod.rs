@@ -98,7 +98,7 @@ impl Plan {
         for member in others {
             losses.push(format!(
                 "member {} at {:?} is forgotten: with a new invitation it comes back as a new one",
-                member.id, member.peer_address,
+                member.id, member.profile.peer_address,
             ));
         }
         losses.push("unused join tokens and invitations: make new ones".to_owned());

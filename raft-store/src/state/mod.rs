@@ -253,10 +253,10 @@ impl State {
             .peekable();
         present.peek()?;
         let newest = present.try_fold(NEWEST_FORMAT, |newest, member| {
-            member
-                .formats
+            let formats = &member.profile.formats;
+            formats
                 .contains(&self.cluster_version())
-                .then(|| newest.min(*member.formats.end()))
+                .then(|| newest.min(*formats.end()))
         })?;
         (newest > self.cluster_version()).then_some(newest)
     }

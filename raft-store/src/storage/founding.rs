@@ -18,7 +18,7 @@ use super::state_db::StateDb;
 use super::{Memory, StorageError};
 use crate::codec::{Frame, wire};
 use crate::command::{BeginEpoch, Envelope, FORMATS, RequestId};
-use crate::record::MemberRecord;
+use crate::record::{MemberProfile, MemberRecord};
 use crate::state::{RowWrite, State};
 
 /// Files in the making. Dropped unfinished, they are removed at the next start.
@@ -183,10 +183,12 @@ fn begin_epoch(
         sequence_jump: SEQUENCE_JUMP,
         survivor: MemberRecord {
             id: index,
-            peer_address: home.peer_address.clone(),
-            api_address: home.api_address.clone(),
-            program_version: home.program_version.clone(),
-            formats: FORMATS,
+            profile: MemberProfile {
+                peer_address: home.peer_address.clone(),
+                api_address: home.api_address.clone(),
+                program_version: home.program_version.clone(),
+                formats: FORMATS,
+            },
             admitted_at: now,
             is_removed: false,
         },

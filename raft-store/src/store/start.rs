@@ -14,6 +14,7 @@ use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Start, Store}
 use crate::codec::DecodeError;
 use crate::command::{AddDataKey, AnnounceMember, AnnounceOutcome, FORMATS};
 use crate::raft::{Member, ReadyError, StartError, StartOptions, WriteError};
+use crate::record::MemberProfile;
 use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
 use crate::state::LoadError;
 use crate::storage::data_dir::{DataDir, LockError};
@@ -95,7 +96,7 @@ pub(super) async fn ready(store: &Store, deadline: Duration) -> Result<(), OpenE
 async fn announce(store: &Store, member: &Member, deadline: Instant) -> Result<(), OpenError> {
     let mut announcement = store.0.announcement.clone();
     announcement.id = member.identity().member_id;
-    let address = announcement.peer_address.clone();
+    let address = announcement.profile.peer_address.clone();
     let announced = member.announce(announcement, deadline).await;
     match announced {
         Ok(AnnounceOutcome::Stored | AnnounceOutcome::Unchanged) => Ok(()),
@@ -119,10 +120,12 @@ fn announcement(options: &Options) -> AnnounceMember {
     };
     AnnounceMember {
         id: 0,
-        peer_address: peer_address.into(),
-        api_address: options.api_address.as_str().into(),
-        program_version: options.program_version.as_str().into(),
-        formats: FORMATS,
+        profile: MemberProfile {
+            peer_address: peer_address.into(),
+            api_address: options.api_address.as_str().into(),
+            program_version: options.program_version.as_str().into(),
+            formats: FORMATS,
+        },
     }
 }
 

@@ -2,8 +2,8 @@
 #![cfg(feature = "next-format")]
 
 use raft_store::{
-    AnnounceMember, AnnounceOutcome, FORMATS, ProposeError, SetClusterVersion, SetNote,
-    SetVersionOutcome, State, Store,
+    AnnounceMember, AnnounceOutcome, FORMATS, MemberProfile, ProposeError, SetClusterVersion,
+    SetNote, SetVersionOutcome, State, Store,
 };
 
 use crate::fixture::{close, open, proposal};
@@ -11,10 +11,12 @@ use crate::fixture::{close, open, proposal};
 async fn announce(store: &Store, formats: std::ops::RangeInclusive<u32>) {
     let announced = AnnounceMember {
         id: store.status().unwrap().member_id,
-        peer_address: "h1:8083".into(),
-        api_address: "h1:8081".into(),
-        program_version: "test".into(),
-        formats,
+        profile: MemberProfile {
+            peer_address: "h1:8083".into(),
+            api_address: "h1:8081".into(),
+            program_version: "test".into(),
+            formats,
+        },
     };
     let outcome = store.propose(announced, proposal()).await.unwrap();
     assert_ne!(outcome, AnnounceOutcome::Removed);

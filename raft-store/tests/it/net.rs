@@ -13,7 +13,7 @@ use identity::secret::SecretBytes;
 use parking_lot::Mutex;
 use raft_store::{
     AdmitMember, AdmitOutcome, AnnounceMember, AnswerError, CreateInvite, Driver, FORMATS,
-    FileSeal, InviteId, InviteRecord, Lane, Limits, OpenError, Options, PeerAddress,
+    FileSeal, InviteId, InviteRecord, Lane, Limits, MemberProfile, OpenError, Options, PeerAddress,
     PeerConnection, PeerConnector, PeerError, RecordName, Start, Store,
 };
 use tempfile::TempDir;
@@ -265,10 +265,10 @@ impl Cluster {
         let known = self.any().read(|state| state.member(id).cloned()).unwrap();
         let moved = AnnounceMember {
             id,
-            peer_address: new.into(),
-            api_address: known.api_address.clone(),
-            program_version: known.program_version.clone(),
-            formats: known.formats.clone(),
+            profile: MemberProfile {
+                peer_address: new.into(),
+                ..known.profile.clone()
+            },
         };
         self.any().propose(moved, proposal()).await.unwrap();
         store.ready(STARTS).await.unwrap();
@@ -309,10 +309,12 @@ impl Cluster {
         assert!(created.unwrap());
         let admission = AdmitMember {
             invite: id,
-            peer_address: peer_address.into(),
-            api_address: "".into(),
-            program_version: "test".into(),
-            formats: FORMATS,
+            profile: MemberProfile {
+                peer_address: peer_address.into(),
+                api_address: "".into(),
+                program_version: "test".into(),
+                formats: FORMATS,
+            },
         };
         store.propose(admission, proposal()).await.unwrap()
     }

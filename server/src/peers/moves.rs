@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use identity::clock::Clock;
-use raft_store::{AnnounceMember, AnnounceOutcome, Proposal, ProposeError, Store};
+use raft_store::{AnnounceMember, AnnounceOutcome, MemberProfile, Proposal, ProposeError, Store};
 use tokio::sync::mpsc;
 
 /// Somewhere new: which member, and where it says that it listens.
@@ -61,16 +61,16 @@ impl Moves {
         let Some(record) = record else {
             return Ok(());
         };
-        if record.is_removed || record.peer_address == address {
+        if record.is_removed || record.profile.peer_address == address {
             return Ok(());
         }
-        tracing::info!(member_id, from = %record.peer_address, to = %address, "member has moved");
+        tracing::info!(member_id, from = %record.profile.peer_address, to = %address, "member has moved");
         let announcement = AnnounceMember {
             id: member_id,
-            peer_address: address,
-            api_address: record.api_address.clone(),
-            program_version: record.program_version.clone(),
-            formats: record.formats.clone(),
+            profile: MemberProfile {
+                peer_address: address,
+                ..record.profile.clone()
+            },
         };
         let proposal = Proposal::new(self.clock.now());
         match self.store.propose(announcement, proposal).await? {

@@ -55,20 +55,17 @@ impl State {
             self.invites.remove(&command.invite, journal);
             return AdmitOutcome::Expired;
         }
-        if let Some(by) = self.member_at(&command.peer_address, index) {
+        if let Some(by) = self.member_at(&command.profile.peer_address, index) {
             return AdmitOutcome::AddressTaken { by };
         }
         let cluster_version = self.cluster_version();
-        if !command.formats.contains(&cluster_version) {
+        if !command.profile.formats.contains(&cluster_version) {
             return AdmitOutcome::FormatUnsupported { cluster_version };
         }
         self.invites.remove(&command.invite, journal);
         let member = MemberRecord {
             id: index,
-            peer_address: command.peer_address.clone(),
-            api_address: command.api_address.clone(),
-            program_version: command.program_version.clone(),
-            formats: command.formats.clone(),
+            profile: command.profile.clone(),
             admitted_at: at,
             is_removed: false,
         };
@@ -92,17 +89,14 @@ impl State {
         };
         let member = MemberRecord {
             id: command.id,
-            peer_address: command.peer_address.clone(),
-            api_address: command.api_address.clone(),
-            program_version: command.program_version.clone(),
-            formats: command.formats.clone(),
+            profile: command.profile.clone(),
             admitted_at,
             is_removed: false,
         };
         if present.is_some_and(|present| **present == member) {
             return AnnounceOutcome::Unchanged;
         }
-        if let Some(by) = self.member_at(&command.peer_address, command.id) {
+        if let Some(by) = self.member_at(&command.profile.peer_address, command.id) {
             return AnnounceOutcome::AddressTaken { by };
         }
         self.put_member(member, journal);
@@ -140,7 +134,7 @@ impl State {
         let understands = |formats: &RangeInclusive<u32>| formats.contains(&command.version);
         let unready = self
             .members()
-            .find(|member| !member.is_removed && !understands(&member.formats));
+            .find(|member| !member.is_removed && !understands(&member.profile.formats));
         if let Some(member) = unready {
             return SetVersionOutcome::NotReady { by: member.id };
         }
@@ -183,7 +177,7 @@ impl State {
         let mut others = self
             .members()
             .filter(|member| !member.is_removed && member.id != except);
-        let taken = others.find(|member| &*member.peer_address == peer_address);
+        let taken = others.find(|member| &*member.profile.peer_address == peer_address);
         taken
             .filter(|_| !peer_address.is_empty())
             .map(|member| member.id)

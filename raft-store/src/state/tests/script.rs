@@ -19,7 +19,7 @@ use rustls_pki_types::CertificateDer;
 use crate::command::*;
 use crate::record::{
     AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash,
-    MemberRecord, Sealed,
+    MemberProfile, MemberRecord, Sealed,
 };
 use crate::state::State;
 
@@ -101,6 +101,15 @@ impl Line<'_> {
         let formats = self.options.get("formats").copied().unwrap_or("1-1");
         let (oldest, newest) = formats.split_once('-').unwrap();
         oldest.parse().unwrap()..=newest.parse().unwrap()
+    }
+
+    fn profile(&self) -> MemberProfile {
+        MemberProfile {
+            peer_address: self.text("peer"),
+            api_address: self.text("api"),
+            program_version: "1.0".into(),
+            formats: self.formats(),
+        }
     }
 
     fn text(&self, name: &str) -> Box<str> {
@@ -346,18 +355,12 @@ fn member_command(line: &Line<'_>) -> Command {
         .into(),
         "admit" => AdmitMember {
             invite: invite(),
-            peer_address: line.text("peer"),
-            api_address: line.text("api"),
-            program_version: "1.0".into(),
-            formats: line.formats(),
+            profile: line.profile(),
         }
         .into(),
         "announce" => AnnounceMember {
             id: number(),
-            peer_address: line.text("peer"),
-            api_address: line.text("api"),
-            program_version: "1.0".into(),
-            formats: line.formats(),
+            profile: line.profile(),
         }
         .into(),
         "remove-member" => RemoveMember { id: number() }.into(),
@@ -376,10 +379,7 @@ fn member_command(line: &Line<'_>) -> Command {
             sequence_jump: 500,
             survivor: MemberRecord {
                 id: line.unsigned("survivor").unwrap(),
-                peer_address: line.text("peer"),
-                api_address: line.text("api"),
-                program_version: "1.0".into(),
-                formats: line.formats(),
+                profile: line.profile(),
                 admitted_at: line.time("at"),
                 is_removed: false,
             },

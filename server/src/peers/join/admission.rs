@@ -82,7 +82,7 @@ impl Admission {
         if self.ca.active_peer_authority().is_none() {
             return Err(Refusal::Unavailable("no peer authority is active".into()));
         }
-        let peer_address = application.member.peer_address.clone();
+        let peer_address = application.member.profile.peer_address.clone();
         let member_id = self.make_member(application.member).await?;
         let member = name::member(&self.cluster_id, member_id);
         let issued = self
@@ -143,7 +143,7 @@ impl Admission {
         let peer = PeerAddress {
             cluster_id: self.cluster_id,
             member_id,
-            address: record.peer_address.to_string(),
+            address: record.profile.peer_address.to_string(),
         };
         self.connector.is_there(&peer).await
     }

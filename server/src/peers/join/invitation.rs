@@ -104,9 +104,9 @@ impl Invitations {
     fn addresses(&self, own_id: u64) -> Vec<String> {
         self.store.read(|state| {
             let others = state.members().filter(|member| {
-                member.id != own_id && !member.is_removed && !member.peer_address.is_empty()
+                member.id != own_id && !member.is_removed && !member.profile.peer_address.is_empty()
             });
-            let others = others.map(|member| member.peer_address.to_string());
+            let others = others.map(|member| member.profile.peer_address.to_string());
             let addresses = std::iter::once(self.own_address.clone()).chain(others);
             addresses.take(MAX_ADDRESSES).collect()
         })

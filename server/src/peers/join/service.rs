@@ -9,7 +9,7 @@ use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::join_response::Result as Outcome;
 use proto::conclave::cluster::v1::join_server::Join;
 use proto::conclave::cluster::v1::refused::Reason;
-use raft_store::{AdmitMember, InviteId};
+use raft_store::{AdmitMember, InviteId, MemberProfile};
 use tonic::{Request, Response, Status};
 
 use crate::peers::join::admission::{Admission, Application, Refusal, Welcome};
@@ -77,10 +77,12 @@ fn application(request: wire::JoinRequest) -> Result<Application, Refusal> {
         csr: csr.map_err(|error| Refusal::Unacceptable(error.to_string()))?,
         member: AdmitMember {
             invite,
-            peer_address: asked.peer_address.into(),
-            api_address: asked.api_address.into(),
-            program_version: asked.program_version.into(),
-            formats: RangeInclusive::new(asked.first_format, asked.last_format),
+            profile: MemberProfile {
+                peer_address: asked.peer_address.into(),
+                api_address: asked.api_address.into(),
+                program_version: asked.program_version.into(),
+                formats: RangeInclusive::new(asked.first_format, asked.last_format),
+            },
         },
         parameters: request.parameters,
         proof: request.proof,
