@@ -1,5 +1,5 @@
 //! Owns the assembly of a server: opens the store, brings up the authorities, binds the endpoints,
-//! and starts every long task, here and nowhere else.
+//! and starts every long task, here and (the health checks) in [`health_checks`].
 //!
 //! What must hold: nothing is answered before it can be answered rightly, and the store is the last
 //! to stop, so that calls in progress can still finish.
@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::health::Checks;
 use daemon::log::LogControl;
 use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::{Clock, SystemClock};
-use identity::tls::{ClientPolicy, SharedTlsMaterial};
+use identity::tls::{ClientPolicy, SharedTlsMaterial, TlsMaterial};
 use identity::trust_domain::TrustDomain;
 use proto::conclave::cluster::v1::cluster_server::ClusterServer;
 use proto::conclave::sync::v1::sync_server::SyncServer;
@@ -27,7 +26,7 @@ use proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use raft_store::{
-    Driver, FileSeal, OpenError, Options, Proposal, ReadError, SetSetting, SetSettingOutcome, Store,
+    Driver, FileSeal, OpenError, Options, Proposal, SetSetting, SetSettingOutcome, Store,
 };
 
 use crate::agents::Agents;
@@ -46,9 +45,10 @@ use crate::ca::{Ca, Policy, ServerSvidTask};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{
-    Addresses, Authorizer, Endpoints, EndpointsOptions, RateLimitOptions, Services,
+    Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, Services, Waiting,
 };
 use crate::entries::Entries;
+use crate::health_checks;
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::prune::{self, Pruning};
 use crate::self_report::SelfReport;
@@ -216,58 +216,56 @@ impl Foundation {
             drained,
             closed: _,
         } = self;
-        wait_until_ready(&store, config).await?;
-        pin_trust_domain(&store, &*clock, config).await?;
-
-        supervisor.start("ca", |shutdown| authorities.run(shutdown));
-        tokio::time::timeout(AUTHORITIES_WITHIN, ca.ready())
-            .await
-            .context("no authority became able to sign; the log tells why")?;
-        if let Some(identity) = identity {
-            tokio::time::timeout(AUTHORITIES_WITHIN, ca.peers_ready())
-                .await
-                .context("no authority of members became able to sign; the log tells why")?;
-            supervisor.start("peer_identity", |shutdown| identity.run(shutdown));
-        }
-        let (material, server_svid) =
-            ServerSvidTask::start(ca.clone(), store.clone(), Arc::clone(&clock))
-                .await
-                .context("cannot make the server's own SVID")?;
-        supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
-        let options = prune::Options::from_config(config);
-        let pruning = Pruning::new(store.clone(), Arc::clone(&clock), options);
-        supervisor.start("prune", |shutdown| pruning.run(shutdown));
-
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
-        supervisor.start("sync", |shutdown| streams.run(shutdown));
-
-        let cluster = ClusterControl {
-            store: store.clone(),
-            clock: Arc::clone(&clock),
-            invitations: running.as_ref().map(|member| member.invitations.clone()),
-            seal_key_path: config.seal_key_path.clone(),
-            server: supervisor.shutdown(),
-        };
-        let host = AttestorHost {
-            trust_domain: config.trust_domain.clone(),
-            store: store.clone(),
-            clock: Arc::clone(&clock),
-        };
-        let attestors = Attestors::open(&config.node_attestors, &host).await?;
-        let attestation = Attestation::new(store.clone(), ca.clone(), Arc::clone(&clock))
-            .with_attestors(attestors, config.agent_id_selector);
         let parts = Parts {
+            attestation: attestation(config, &store, &ca, &clock).await?,
+            // Nothing is shown before it can be signed.
+            material: SharedTlsMaterial::new(TlsMaterial::new(None, [])?),
+            cluster: ClusterControl {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                invitations: running.as_ref().map(|member| member.invitations.clone()),
+                seal_key_path: config.seal_key_path.clone(),
+                server: supervisor.shutdown(),
+            },
             store,
             ca,
             clock,
-            attestation,
-            cluster,
             sync,
+            gate: Gate::closed(Waiting::Quorum),
         };
-        let endpoints = parts.endpoints(config, material).await?;
-        let tls_address = endpoints.tls_address();
-        start_health(supervisor, config, &parts).await?;
-        supervisor.start("endpoints", |shutdown| serve(endpoints, shutdown, drained));
+        let endpoints = parts.endpoints(config);
+        let local = endpoints.bind_local(&config.socket_path).await?;
+        let local_done = Shutdown::new();
+        supervisor.start("admin_socket", {
+            let local_done = local_done.clone();
+            |shutdown| serve(local.serve(shutdown), local_done)
+        });
+        wait_until_ready(&parts.store, config).await?;
+        pin_trust_domain(&parts.store, &*parts.clock, config).await?;
+        parts.gate.wait_for(Waiting::Authorities);
+        supervisor.start("ca", |shutdown| authorities.run(shutdown));
+        parts.make_authorities(supervisor, identity).await?;
+        let options = prune::Options::from_config(config);
+        let pruning = Pruning::new(parts.store.clone(), Arc::clone(&parts.clock), options);
+        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+        supervisor.start("sync", |shutdown| streams.run(shutdown));
+
+        let tls = parts.tls(config)?;
+        let remote = endpoints.bind_remote(&config.bind_address, config.bind_port, tls);
+        let remote = remote.await?;
+        let tls_address = remote.address();
+        if let Some(options) = config.health_checks.clone() {
+            let bundles = parts.bundles(config.trust_domain.clone());
+            let (ca, store) = (parts.ca.clone(), parts.store.clone());
+            health_checks::start(supervisor, options, (bundles, ca, store)).await?;
+        }
+        supervisor.start("endpoints", |shutdown| {
+            let served =
+                async move { tokio::join!(remote.serve(shutdown), local_done.requested()) };
+            serve(served, drained)
+        });
+        parts.gate.open();
         Ok(tls_address)
     }
 
@@ -321,43 +319,66 @@ struct Parts {
     attestation: Attestation,
     cluster: ClusterControl,
     sync: Sync,
+    gate: Gate,
+    /// What the TLS listener shows and believes.
+    material: SharedTlsMaterial,
 }
 
 impl Parts {
-    async fn endpoints(
+    /// Waits until this server can sign, peers' certificates too if it has any, and has something
+    /// to show to its clients.
+    async fn make_authorities(
         &self,
-        config: &Config,
-        material: SharedTlsMaterial,
-    ) -> anyhow::Result<Endpoints> {
+        supervisor: &mut Supervisor,
+        identity: Option<IdentityTask>,
+    ) -> anyhow::Result<()> {
+        tokio::time::timeout(AUTHORITIES_WITHIN, self.ca.ready())
+            .await
+            .context("no authority became able to sign; the log tells why")?;
+        if let Some(identity) = identity {
+            tokio::time::timeout(AUTHORITIES_WITHIN, self.ca.peers_ready())
+                .await
+                .context("no authority of members became able to sign; the log tells why")?;
+            supervisor.start("peer_identity", |shutdown| identity.run(shutdown));
+        }
+        let (ca, store) = (self.ca.clone(), self.store.clone());
+        let clock = Arc::clone(&self.clock);
+        let server_svid = ServerSvidTask::start(self.material.clone(), ca, store, clock);
+        let server_svid = server_svid
+            .await
+            .context("cannot make the server's own SVID")?;
+        supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
+        Ok(())
+    }
+
+    fn tls(&self, config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let policy = ClientPolicy {
             trust_domain: config.trust_domain.clone(),
             foreign_ids: config.admin_ids.iter().cloned().collect::<BTreeSet<_>>(),
         };
-        let tls = identity::tls::server_config(material.clone(), policy, Arc::clone(&self.clock))?;
-        let authorizer = Authorizer::new(
-            self.store.clone(),
-            Arc::clone(&self.clock),
-            config.admin_ids.iter().cloned().collect(),
-        );
-        let endpoints = Endpoints::bind(EndpointsOptions {
-            addresses: Addresses {
-                host: &config.bind_address,
-                port: config.bind_port,
-                socket_path: &config.socket_path,
-            },
-            tls: Arc::new(tls),
-            services: self.services(&config.trust_domain, material),
-            authorizer,
+        let (material, clock) = (self.material.clone(), Arc::clone(&self.clock));
+        Ok(Arc::new(identity::tls::server_config(
+            material, policy, clock,
+        )?))
+    }
+
+    fn endpoints(&self, config: &Config) -> Endpoints {
+        Endpoints::new(EndpointsOptions {
+            services: self.services(&config.trust_domain),
+            authorizer: Authorizer::new(
+                self.store.clone(),
+                Arc::clone(&self.clock),
+                config.admin_ids.iter().cloned().collect(),
+            ),
             limits: RateLimitOptions {
                 attestation: config.rate_limit.attestation,
                 signing: config.rate_limit.signing,
             },
+            gate: self.gate.clone(),
         })
-        .await?;
-        Ok(endpoints)
     }
 
-    fn services(&self, trust_domain: &TrustDomain, material: SharedTlsMaterial) -> Services {
+    fn services(&self, trust_domain: &TrustDomain) -> Services {
         let store = || self.store.clone();
         let clock = || Arc::clone(&self.clock);
         let own = || trust_domain.clone();
@@ -368,10 +389,18 @@ impl Parts {
         Services {
             agent: AgentServer::new(AgentApi::new(agents, attestation, own())),
             bundle: BundleServer::new(BundleApi::new(self.bundles(own()))),
-            cluster: ClusterServer::new(ClusterApi::new(self.cluster.clone())),
-            debug: DebugServer::new(DebugApi::new(SelfReport::new(store(), material, own()))),
+            cluster: ClusterServer::new(ClusterApi::new(self.cluster.clone(), self.gate.clone())),
+            debug: DebugServer::new(DebugApi::new(SelfReport::new(
+                store(),
+                self.material.clone(),
+                own(),
+            ))),
             entry: EntryServer::new(EntryApi::new(entries, own())),
-            health: HealthServer::new(HealthApi::new(self.bundles(own()), self.ca.clone())),
+            health: HealthServer::new(HealthApi::new(
+                self.bundles(own()),
+                self.ca.clone(),
+                self.gate.clone(),
+            )),
             logger: LoggerServer::new(LoggerApi::new(daemon::log::of_process())),
             svid: SvidServer::new(SvidApi::new(svids, own())),
             sync: SyncServer::new(SyncApi::new(self.sync.clone(), clock())),
@@ -381,6 +410,23 @@ impl Parts {
     fn bundles(&self, own: TrustDomain) -> Bundles {
         Bundles::new(self.store.clone(), Arc::clone(&self.clock), own)
     }
+}
+
+/// What attests nodes, with the attestors that are configured.
+async fn attestation(
+    config: &Config,
+    store: &Store,
+    ca: &Ca,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Attestation> {
+    let host = AttestorHost {
+        trust_domain: config.trust_domain.clone(),
+        store: store.clone(),
+        clock: Arc::clone(clock),
+    };
+    let attestors = Attestors::open(&config.node_attestors, &host).await?;
+    let attestation = Attestation::new(store.clone(), ca.clone(), Arc::clone(clock));
+    Ok(attestation.with_attestors(attestors, config.agent_id_selector))
 }
 
 /// Says what this server is about to be.
@@ -468,24 +514,14 @@ impl Drop for RequestedOnDrop {
     }
 }
 
-async fn serve(
-    endpoints: Endpoints,
-    shutdown: Shutdown,
+/// Runs what serves, and says so when no call is in progress any more.
+async fn serve<Served>(
+    serving: impl Future<Output = Served>,
     drained: Shutdown,
 ) -> Result<(), Infallible> {
-    endpoints.serve(shutdown).await;
+    serving.await;
     drained.request();
     Ok(())
-}
-
-/// What operators are told of a store that confirms nothing.
-fn not_confirmed(error: ReadError) -> String {
-    match error {
-        ReadError::NoQuorum => "no quorum: writes and attestations wait until a majority of the \
-                                members run and reach each other"
-            .to_owned(),
-        ReadError::Stopped(stopped) => format!("store stopped: {stopped}"),
-    }
 }
 
 /// Binds the data to the trust domain that it was made for: identities of one would be signed with
@@ -522,65 +558,10 @@ async fn pin_trust_domain(store: &Store, clock: &dyn Clock, config: &Config) -> 
     Ok(())
 }
 
-/// Starts the checks and their HTTP listener, if there is to be one.
-async fn start_health(
-    supervisor: &mut Supervisor,
-    config: &Config,
-    parts: &Parts,
-) -> anyhow::Result<()> {
-    let Some(options) = config.health_checks.clone() else {
-        return Ok(());
-    };
-    let checks = Checks::new();
-    let bundles = parts.bundles(config.trust_domain.clone());
-    let server = checks.register("server");
-    supervisor.start("health.server", |shutdown| async move {
-        let probe = || {
-            let held = bundles.own().map(drop);
-            async move { held.ok_or_else(|| "the own bundle is not there yet".to_owned()) }
-        };
-        server.follow(probe, shutdown).await;
-        Ok::<(), Infallible>(())
-    });
-    let authorities = checks.register("server.ca");
-    let ca = parts.ca.clone();
-    supervisor.start("health.ca", |shutdown| async move {
-        let probe = || {
-            let may_sign = ca.may_sign();
-            let can_sign = ca.can_sign();
-            async move {
-                may_sign.map_err(|stale| stale.to_string())?;
-                can_sign
-                    .then_some(())
-                    .ok_or_else(|| "no authority is active".to_owned())
-            }
-        };
-        authorities.follow(probe, shutdown).await;
-        Ok::<(), Infallible>(())
-    });
-    let datastore = checks.register("catalog.datastore");
-    let store = parts.store.clone();
-    supervisor.start("health.store", |shutdown| async move {
-        let probe = || {
-            let store = store.clone();
-            async move {
-                let confirmed = store.linearizable(PROBE_WITHIN).await;
-                confirmed.map(drop).map_err(not_confirmed)
-            }
-        };
-        datastore.follow(probe, shutdown).await;
-        Ok::<(), Infallible>(())
-    });
-    let endpoint = daemon::health::bind(options).await?;
-    supervisor.start("health", |shutdown| endpoint.serve(checks, shutdown));
-    Ok(())
-}
-
 const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 
 /// How long the making of authorities may take: RSA keys of 4,096 bits on a busy machine.
 const AUTHORITIES_WITHIN: Duration = Duration::from_secs(120);
-const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a member waits for a quorum before it says so.
 const COMPLAIN_AFTER: Duration = Duration::from_secs(15);

@@ -13,17 +13,19 @@ use tonic::{Request, Response, Status};
 
 use crate::api::status_cluster as status;
 use crate::cluster::{ClusterControl, cluster_id_text};
+use crate::endpoints::{Gate, Waiting};
 
 /// The cluster service.
 #[derive(Clone, Debug)]
 pub struct ClusterApi {
     control: ClusterControl,
+    gate: Gate,
 }
 
 impl ClusterApi {
-    /// The service that hands what operators ask to `control`.
-    pub fn new(control: ClusterControl) -> Self {
-        Self { control }
+    /// The service that hands what operators ask to `control`, and says whether calls pass `gate`.
+    pub fn new(control: ClusterControl, gate: Gate) -> Self {
+        Self { control, gate }
     }
 }
 
@@ -36,7 +38,8 @@ impl Cluster for ClusterApi {
         let told = self.control.status().await;
         let told = told.map_err(|error| status::no_status(&error))?;
         let answered_by = self.control.own_id().unwrap_or(0);
-        Ok(Response::new(status_to_wire(&told, answered_by)))
+        let waiting = self.gate.waiting();
+        Ok(Response::new(status_to_wire(&told, answered_by, waiting)))
     }
 
     async fn create_invite(
@@ -126,7 +129,11 @@ fn backup_parts(
     futures_util::stream::once(async { first }).chain(rest)
 }
 
-fn status_to_wire(status: &ClusterStatus, answered_by: u64) -> wire::StatusResponse {
+fn status_to_wire(
+    status: &ClusterStatus,
+    answered_by: u64,
+    waiting: Option<Waiting>,
+) -> wire::StatusResponse {
     let votes = |member: &&MemberStatus| {
         matches!(
             member.role,
@@ -142,6 +149,7 @@ fn status_to_wire(status: &ClusterStatus, answered_by: u64) -> wire::StatusRespo
         term: status.term,
         members: status.members.iter().map(member_to_wire).collect(),
         quorum: u32::try_from(voters / 2 + 1).unwrap_or(u32::MAX),
+        waiting: waiting.map_or_else(String::new, |waiting| waiting.to_string()),
     }
 }
 

@@ -11,18 +11,21 @@ use tonic::{Request, Response, Status};
 use crate::api::status;
 use crate::bundles::Bundles;
 use crate::ca::Ca;
+use crate::endpoints::Gate;
 
 /// The health service: the server serves once its own bundle can be read, while it may sign.
 #[derive(Clone, Debug)]
 pub struct HealthApi {
     bundles: Bundles,
     ca: Ca,
+    gate: Gate,
 }
 
 impl HealthApi {
-    /// The health of a server with these bundles, which signs with `ca`.
-    pub fn new(bundles: Bundles, ca: Ca) -> Self {
-        Self { bundles, ca }
+    /// The health of a server with these bundles, which signs with `ca` and lets calls through
+    /// `gate`.
+    pub fn new(bundles: Bundles, ca: Ca, gate: Gate) -> Self {
+        Self { bundles, ca, gate }
     }
 }
 
@@ -36,6 +39,12 @@ impl Health for HealthApi {
             return Err(Status::invalid_argument(
                 "per-service health is not supported",
             ));
+        }
+        if let Some(waiting) = self.gate.waiting() {
+            tracing::warn!(cause = %waiting, "not healthy");
+            return Ok(Response::new(HealthCheckResponse {
+                status: ServingStatus::NotServing.into(),
+            }));
         }
         let status = match (self.bundles.own(), self.ca.may_sign()) {
             (Some(_), Ok(())) => ServingStatus::Serving,

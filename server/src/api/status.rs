@@ -21,7 +21,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::bundles::AppendError;
-use crate::endpoints::{AgentRefusal, AuthorizeError, Caller, RateError};
+use crate::endpoints::{AgentRefusal, AuthorizeError, Caller, RateError, Waiting};
 use crate::sync::{Ended, WatchError};
 
 /// A status that says what failed and why.
@@ -64,6 +64,11 @@ pub fn not_admitted(method: &str, error: &AuthorizeError) -> Status {
         }
         AuthorizeError::NotPromoted(cause) => store_failure(&error.to_string(), cause),
     }
+}
+
+/// The answer to a call that comes before the server serves.
+pub fn not_serving_yet(waiting: Waiting) -> Status {
+    failed(Code::Unavailable, "this server does not serve yet", waiting)
 }
 
 fn reason(refusal: AgentRefusal) -> Reason {

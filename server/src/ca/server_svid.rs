@@ -34,29 +34,28 @@ pub struct ServerSvidTask {
 }
 
 impl ServerSvidTask {
-    /// Issues the server's first SVID; returns what handshakes use, and the task that keeps it
-    /// current. The authority must be ready.
+    /// Issues the server's first SVID and puts it into `material`, which handshakes use; returns the
+    /// task that keeps that current. The authority must be ready.
     ///
     /// # Errors
     /// No SVID could be made.
     pub async fn start(
+        material: SharedTlsMaterial,
         ca: Ca,
         store: Store,
         clock: Arc<dyn Clock>,
-    ) -> Result<(SharedTlsMaterial, Self), ServerSvidError> {
+    ) -> Result<Self, ServerSvidError> {
         let changes = store.changes_after(store.read(State::revision));
         let svid = issue(&ca).await?;
-        let material =
-            SharedTlsMaterial::new(TlsMaterial::new(Some(svid.clone()), bundles(&store))?);
-        let task = Self {
+        material.replace(TlsMaterial::new(Some(svid.clone()), bundles(&store))?);
+        Ok(Self {
             ca,
             store,
             clock,
-            material: material.clone(),
+            material,
             changes,
             svid,
-        };
-        Ok((material, task))
+        })
     }
 
     /// Keeps the material current until `shutdown`.

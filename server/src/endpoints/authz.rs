@@ -36,6 +36,11 @@ impl Rule {
         }
     }
 
+    /// Whether a server that does not serve yet answers it: what it says of itself.
+    pub fn is_answered_early(&self) -> bool {
+        self.api == Api::Health || self.method == "/conclave.cluster.v1.Cluster/Status"
+    }
+
     /// The part of the method after the last slash.
     pub fn method_name(&self) -> &'static str {
         self.method

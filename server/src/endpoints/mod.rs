@@ -10,6 +10,7 @@ pub mod rate_limit;
 mod authorize;
 mod caller;
 mod connection;
+mod gate;
 mod life;
 mod listener;
 mod router;
@@ -43,6 +44,7 @@ use crate::api::sync::SyncApi;
 
 pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
 pub use caller::{Caller, CallerRole};
+pub use gate::{Gate, Waiting};
 pub use life::ConnectionLife;
 pub use rate_limit::{CallLimit, RateError, RateLimitOptions, RateLimits};
 
@@ -72,101 +74,110 @@ pub struct Services {
     pub sync: SyncServer<SyncApi>,
 }
 
-/// Where the endpoints listen.
-pub struct Addresses<'a> {
-    /// Host of the TLS listener, an address or a name.
-    pub host: &'a str,
-    /// Port of the TLS listener.
-    pub port: u16,
-    /// Path of the Unix socket.
-    pub socket_path: &'a Path,
-}
-
-/// What endpoints are made of.
-pub struct EndpointsOptions<'a> {
-    /// Where they listen.
-    pub addresses: Addresses<'a>,
-    /// How the TLS listener shakes hands.
-    pub tls: Arc<ServerConfig>,
+/// What the endpoints are made of.
+pub struct EndpointsOptions {
     /// Who answers.
     pub services: Services,
     /// Who admits.
     pub authorizer: Authorizer,
     /// What is limited.
     pub limits: RateLimitOptions,
+    /// Whether calls are let through yet.
+    pub gate: Gate,
 }
 
-/// Both listeners, bound but not yet accepting.
-pub struct Endpoints {
+/// What answers behind every listener.
+pub struct Endpoints(Arc<Router>);
+
+/// The Unix socket, bound but not yet accepting.
+pub struct LocalEndpoint {
     router: Arc<Router>,
-    tls: TlsListener,
-    tls_address: SocketAddr,
     unix: UnixListener,
 }
 
+/// The TLS listener, bound but not yet accepting.
+pub struct RemoteEndpoint {
+    router: Arc<Router>,
+    tls: TlsListener,
+    address: SocketAddr,
+}
+
 impl Endpoints {
-    /// Binds both listeners.
+    /// Endpoints that listen nowhere yet.
+    pub fn new(options: EndpointsOptions) -> Self {
+        let limits = Arc::new(RateLimits::new(options.limits));
+        let router = Router::new(options.services, options.authorizer, limits, options.gate);
+        Self(Arc::new(router))
+    }
+
+    /// Binds the Unix socket.
     ///
     /// # Errors
     ///
-    /// Names the address or path that could not be bound, and why.
-    pub async fn bind(options: EndpointsOptions<'_>) -> Result<Self, EndpointsError> {
-        let EndpointsOptions {
-            addresses,
-            tls,
-            services,
-            authorizer,
-            limits,
-        } = options;
-        let bind_failed = |source| EndpointsError::Tcp {
-            address: format!("{}:{}", addresses.host, addresses.port),
+    /// Names the path that could not be bound, and why.
+    pub async fn bind_local(&self, path: &Path) -> Result<LocalEndpoint, EndpointsError> {
+        let bind_failed = |source| EndpointsError::Unix {
+            path: path.to_owned(),
             source,
         };
-        let tls = TlsListener::bind(addresses.host, addresses.port, tls)
-            .await
-            .map_err(bind_failed)?;
-        let tls_address = tls.local_address().map_err(bind_failed)?;
-        let unix = UnixListener::bind(addresses.socket_path)
-            .await
-            .map_err(|source| EndpointsError::Unix {
-                path: addresses.socket_path.to_owned(),
-                source,
-            })?;
-        let limits = Arc::new(RateLimits::new(limits));
-        Ok(Self {
-            router: Arc::new(Router::new(services, authorizer, limits)),
-            tls,
-            tls_address,
-            unix,
+        Ok(LocalEndpoint {
+            router: Arc::clone(&self.0),
+            unix: UnixListener::bind(path).await.map_err(bind_failed)?,
         })
     }
 
-    /// Where the TLS listener really listens.
-    pub fn tls_address(&self) -> SocketAddr {
-        self.tls_address
-    }
-
-    /// Serves both listeners until `shutdown`, then gives the calls in progress a grace.
-    pub async fn serve(self, shutdown: Shutdown) {
-        let subsystem_name = "endpoints";
-        tracing::info!(
-            address = %self.tls_address,
-            network = "tcp",
-            subsystem_name,
-            "Starting Server APIs"
-        );
-        tracing::info!(
-            address = %self.unix.path().display(),
-            network = "unix",
-            subsystem_name,
-            "Starting Server APIs"
-        );
-        let tls = self.tls.serve(Arc::clone(&self.router), shutdown.clone());
-        let unix = self.unix.serve(self.router, shutdown);
-        tokio::join!(tls, unix);
-        tracing::info!(subsystem_name, "Stopped Server APIs");
+    /// Binds the TLS listener to `host`, an address or a name, and `port`.
+    ///
+    /// # Errors
+    ///
+    /// Names the address that could not be bound, and why.
+    pub async fn bind_remote(
+        &self,
+        host: &str,
+        port: u16,
+        tls: Arc<ServerConfig>,
+    ) -> Result<RemoteEndpoint, EndpointsError> {
+        let bind_failed = |source| EndpointsError::Tcp {
+            address: format!("{host}:{port}"),
+            source,
+        };
+        let tls = TlsListener::bind(host, port, tls)
+            .await
+            .map_err(bind_failed)?;
+        let address = tls.local_address().map_err(bind_failed)?;
+        Ok(RemoteEndpoint {
+            router: Arc::clone(&self.0),
+            tls,
+            address,
+        })
     }
 }
+
+impl LocalEndpoint {
+    /// Serves until `shutdown`, then gives the calls in progress a grace.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let address = self.unix.path().display();
+        tracing::info!(%address, network = "unix", subsystem_name = SUBSYSTEM, "Starting Server APIs");
+        self.unix.serve(self.router, shutdown).await;
+    }
+}
+
+impl RemoteEndpoint {
+    /// Where it really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then gives the calls in progress a grace.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let address = self.address;
+        tracing::info!(%address, network = "tcp", subsystem_name = SUBSYSTEM, "Starting Server APIs");
+        self.tls.serve(self.router, shutdown).await;
+        tracing::info!(subsystem_name = SUBSYSTEM, "Stopped Server APIs");
+    }
+}
+
+const SUBSYSTEM: &str = "endpoints";
 
 /// Why the endpoints cannot be bound.
 #[derive(Debug, thiserror::Error)]

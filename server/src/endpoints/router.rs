@@ -19,21 +19,28 @@ use tower::Service as _;
 use crate::api::status;
 use crate::endpoints::authz::{Api, Rule};
 use crate::endpoints::rate_limit::{CallLimit, LimitClass, RateLimits};
-use crate::endpoints::{Authorizer, Caller, ConnectionLife, Services};
+use crate::endpoints::{Authorizer, Caller, ConnectionLife, Gate, Services};
 
 /// Answers the calls of all connections.
 pub(crate) struct Router {
     services: Services,
     authorizer: Authorizer,
     limits: Arc<RateLimits>,
+    gate: Gate,
 }
 
 impl Router {
-    pub(crate) fn new(services: Services, authorizer: Authorizer, limits: Arc<RateLimits>) -> Self {
+    pub(crate) fn new(
+        services: Services,
+        authorizer: Authorizer,
+        limits: Arc<RateLimits>,
+        gate: Gate,
+    ) -> Self {
         Self {
             services,
             authorizer,
             limits,
+            gate,
         }
     }
 
@@ -50,6 +57,11 @@ impl Router {
         let Some(rule) = known else {
             return status::unknown_method(request.uri().path(), &caller).into_http();
         };
+        if !rule.is_answered_early()
+            && let Err(waiting) = self.gate.pass().await
+        {
+            return status::not_serving_yet(waiting).into_http();
+        }
         let role = match self.authorizer.authorize(rule, &caller).await {
             Ok(role) => role,
             Err(error) => return status::not_admitted(rule.method, &error).into_http(),

@@ -13,6 +13,10 @@ use identity::testing::TestAuthority;
 use identity::tls::{ALPN_PEER, SharedTlsMaterial, TlsMaterial};
 use prost::Message as _;
 use proto::conclave::cluster::v1 as wire;
+use proto::conclave::cluster::v1::cluster_client::ClusterClient;
+use proto::grpc::health::v1::HealthCheckRequest;
+use proto::grpc::health::v1::health_check_response::ServingStatus;
+use proto::grpc::health::v1::health_client::HealthClient;
 use proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
 use raft_store::AuthorityKind;
@@ -25,6 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::world::{config, entry};
@@ -230,6 +235,67 @@ async fn three_members_take_writes_and_survive_the_loss_of_one() {
     first.sees(3).await;
     first.create("/d").await;
     third.sees(4).await;
+}
+
+/// A channel to the socket at `path`, once somebody listens there.
+async fn until_listening(path: &Path) -> Channel {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match daemon::unix::connect(path).await {
+            Ok(channel) => return channel,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_waits_for_a_quorum_says_so_on_its_socket() {
+    let mut first = Host::founder().await;
+    let mut second = first.invites_another().await;
+    first.is_one_of(2).await;
+    second.stop().await;
+    first.stop().await;
+    let socket = first.folder.path().join("api.sock");
+    let (started, ()) = tokio::join!(first.start(), async {
+        let channel = until_listening(&socket).await;
+        let asked = ClusterClient::new(channel.clone());
+        let told = asked.clone().status(wire::StatusRequest {}).await;
+        let told = told.unwrap().into_inner();
+        let cause =
+            "it waits for a quorum: a majority of the members must run and reach each other";
+        assert_eq!(told.waiting, cause);
+        assert_eq!((told.answered_by, told.quorum), (1, 2));
+        let away: Vec<_> = told
+            .members
+            .iter()
+            .filter(|one| !one.is_reachable)
+            .collect();
+        assert_eq!(away.len(), 1, "{told:?}");
+        assert_eq!(away[0].peer_address, second.peer_address());
+        let mut health = HealthClient::new(channel.clone());
+        let healthy = health.check(HealthCheckRequest::default()).await;
+        let healthy = healthy.unwrap().into_inner();
+        assert_eq!(healthy.status(), ServingStatus::NotServing);
+        let mut entries = EntryClient::new(channel);
+        let counted = entries.count_entries(CountEntriesRequest::default());
+        let refused = counted.await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(
+            refused.message(),
+            format!("this server does not serve yet: {cause}")
+        );
+        second.start().await.unwrap();
+        let told = asked.clone().status(wire::StatusRequest {}).await.unwrap();
+        assert_ne!(told.into_inner().leader, 0);
+    });
+    started.unwrap();
+    first.create("/a").await;
+    second.sees(1).await;
+    let told = ClusterClient::new(until_listening(&socket).await)
+        .status(wire::StatusRequest {})
+        .await;
+    assert_eq!(told.unwrap().into_inner().waiting, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

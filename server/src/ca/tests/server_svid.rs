@@ -1,6 +1,11 @@
 //! The server's own SVID follows time, its issuer and the bundles.
 
-use identity::{clock::Clock, spiffe_id::SpiffeId, tls::TlsMaterial, x509_svid::X509Svid};
+use identity::{
+    clock::Clock,
+    spiffe_id::SpiffeId,
+    tls::{SharedTlsMaterial, TlsMaterial},
+    x509_svid::X509Svid,
+};
 
 use crate::{
     ca::{Ca, ServerSvidTask},
@@ -16,9 +21,10 @@ async fn server_svid_is_replaced_at_half_of_its_life() {
     let world = TestStore::create().await;
     let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy());
     authorities.settle().await.unwrap();
-    let (material, mut task) = ServerSvidTask::start(ca, world.store.clone(), world.clock())
-        .await
-        .unwrap();
+    let material = SharedTlsMaterial::new(TlsMaterial::new(None, []).unwrap());
+    let (store, clock) = (world.store.clone(), world.clock());
+    let started = ServerSvidTask::start(material.clone(), ca, store, clock).await;
+    let mut task = started.unwrap();
     let first = material.load();
     assert_eq!(
         *shown(&first).spiffe_id(),
@@ -51,9 +57,10 @@ async fn server_svid_is_replaced_when_its_issuer_changes() {
     policy.x509_svid_ttl = 72 * HOUR;
     let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy);
     authorities.settle().await.unwrap();
-    let (material, mut task) = ServerSvidTask::start(ca, world.store.clone(), world.clock())
-        .await
-        .unwrap();
+    let material = SharedTlsMaterial::new(TlsMaterial::new(None, []).unwrap());
+    let (store, clock) = (world.store.clone(), world.clock());
+    let started = ServerSvidTask::start(material.clone(), ca, store, clock).await;
+    let mut task = started.unwrap();
     let first = material.load();
     // The next intermediate is prepared at 12 hours; the SVID would be replaced at the same time.
     world.clock.advance(11 * HOUR);

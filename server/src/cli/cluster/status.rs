@@ -76,6 +76,9 @@ fn pretty(status: &StatusResponse) -> String {
     line("Quorum", &quorum(status));
     line("Format", &status.cluster_version.to_string());
     line("Answered by", &format!("member {}", status.answered_by));
+    if !status.waiting.is_empty() {
+        line("Serving", &format!("not yet, {}", status.waiting));
+    }
     text.push('\n');
     let rows: Vec<_> = status.members.iter().map(row).collect();
     text.push_str(&table::render(HEADING, &rows));
@@ -298,6 +301,7 @@ mod tests {
             term: 4,
             members: vec![leader, behind, gone],
             quorum: 2,
+            waiting: String::new(),
         }
     }
 
@@ -322,6 +326,7 @@ ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  
     fn a_cluster_without_leader_and_members_that_differ_are_said() {
         let mut status = status();
         status.leader = 0;
+        status.waiting = "it waits for a quorum".to_owned();
         status.members[1].applied_index = 512;
         status.members[1].state_hash = "f".repeat(32);
         status.members[1].disk = Disk::Full.into();
@@ -330,6 +335,8 @@ ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  
             text.contains("\nLeader      : none now: nothing can be written\n"),
             "{text}"
         );
+        let serving = "\nAnswered by : member 1\nServing     : not yet, it waits for a quorum\n";
+        assert!(text.contains(serving), "{text}");
         let warnings = "\n\
             Warning: members 1 and 5 hold different states at log entry 512\n\
             \n\
