@@ -265,22 +265,52 @@ impl Trial {
             &["seal", "key"],
         );
 
-        let foreign_state = store_of(&other.members[0])?.join("state");
+        let foreign = store_of(&other.members[0])?;
+        let causes = ["cluster", "state", "damaged", "corrupt", "seal"];
+        let what = "the state of another cluster";
+        self.foreign_part(what, &foreign.join("state"), &causes)
+            .await?;
+
+        // A restored backup is a cluster of its own with this one's seal key: only its name tells it.
+        let file = self.folder.join("twin.backup");
+        self.cluster.members[0]
+            .command(&["cluster", "backup", "-file", &file.display().to_string()])
+            .await?;
+        let twin = self.joiner(FirstStart::Bootstrap)?;
+        fs::copy(
+            self.cluster.members[0].folder().join("seal.key"),
+            twin.folder().join("seal.key"),
+        )?;
+        let restored = self.restore(&twin, &file).await;
+        restored.map_err(|text| anyhow::anyhow!("a backup was not restored: {text}"))?;
+        let twin = store_of(&twin)?;
+        for part in ["state", "snapshots"] {
+            let what = format!("the {part} of another cluster with the same seal key");
+            let cause = ["belongs to another cluster"];
+            self.foreign_part(&what, &twin.join(part), &cause).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a member with a folder of its store replaced by a foreign one, and puts its own back.
+    async fn foreign_part(
+        &mut self,
+        what: &str,
+        foreign: &Path,
+        causes: &[&str],
+    ) -> anyhow::Result<()> {
+        let part = foreign.file_name().context("a part without a name")?;
         self.cluster.members[2].terminate().await?;
-        let store = store_of(&self.cluster.members[2])?;
-        let own = self.folder.join("own-state");
-        fs::rename(store.join("state"), &own)?;
-        copy_folder(&foreign_state, &store.join("state"))?;
+        let place = store_of(&self.cluster.members[2])?.join(part);
+        let own = self.folder.join("own-part");
+        fs::rename(&place, &own)?;
+        copy_folder(foreign, &place)?;
         let answer = self.cluster.members[2]
             .start_in_vain(GIVE_UP_DEADLINE)
             .await;
-        self.judge(
-            "the state of another cluster",
-            answer,
-            &["cluster", "state", "damaged", "corrupt", "seal"],
-        );
-        fs::remove_dir_all(store.join("state"))?;
-        fs::rename(own, store.join("state"))?;
+        self.judge(what, answer, causes);
+        fs::remove_dir_all(&place)?;
+        fs::rename(own, &place)?;
         self.cluster.members[2].start()?;
         self.cluster.members[2].serving().await?;
         Ok(())

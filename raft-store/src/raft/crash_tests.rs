@@ -144,7 +144,7 @@ async fn child_that_installs() {
         return;
     };
     let source = Snapshot::open(Path::new(&std::env::var_os(SOURCE).unwrap())).unwrap();
-    let (mut machine, _) = open_machine(&path.join("store"));
+    let (mut machine, _) = open_machine(&path.join("store"), &source);
     let incoming = path.join("store/snapshots/incoming.tmp");
     copy(&source.path, &incoming);
     let snapshot = Snapshot {
@@ -154,10 +154,17 @@ async fn child_that_installs() {
     machine.install(snapshot).await.unwrap();
 }
 
-fn open_machine(path: &Path) -> (Machine, Arc<Model>) {
+/// The machine of a member of the cluster that the snapshot is of.
+fn open_machine(path: &Path, source: &Snapshot) -> (Machine, Arc<Model>) {
     let (guard, _) = OpenGuard::new();
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
-    Machine::open(Arc::clone(&dir), Memory::new(dir), vec![7; 16], 16).unwrap()
+    Machine::open(
+        Arc::clone(&dir),
+        Memory::new(dir),
+        source.manifest.cluster_id.clone(),
+        16,
+    )
+    .unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -260,7 +267,7 @@ async fn check_install(point: &str) {
     crash(child, temp.path(), &source, point, 1);
 
     let wanted = Snapshot::open(&source).unwrap();
-    let (mut machine, model) = open_machine(&temp.path().join("store"));
+    let (mut machine, model) = open_machine(&temp.path().join("store"), &wanted);
     let hash = model.state.read().state_hash();
     let is_old = hash == State::default().state_hash();
     let is_new = hash.as_bytes().as_slice() == wanted.manifest.state_hash;

@@ -109,7 +109,7 @@ impl Machine {
         let db = StateDb::open(&path, &memory)?;
         dir.switch_state(&path)?;
         let (state, position) = db.load()?;
-        let (applied, membership) = read_position(position.as_deref())?;
+        let (applied, membership) = read_position(position.as_deref(), &cluster_id)?;
         let feed = Arc::new(Feed::new(state.revision(), feed_capacity));
         let model = Arc::new(Model {
             applied: watch::Sender::new(Applied::of(applied, &state)),
@@ -120,6 +120,10 @@ impl Machine {
             hashes: Hashes::default(),
         });
         let snapshot = Snapshot::newest(&dir.snapshots())?;
+        if let Some(snapshot) = &snapshot {
+            // The library would make it the state if it reaches further.
+            snapshot.ensure_of(&cluster_id)?;
+        }
         let machine = Self {
             dir,
             memory,
@@ -229,6 +233,7 @@ impl Machine {
             state_hash: hash.as_bytes().to_vec(),
             applied: position_bytes(self.applied.as_ref()),
             membership: stored_membership(&self.membership).encode_to_vec(),
+            cluster_id: self.cluster_id.clone(),
         };
         position.encode_to_vec()
     }
@@ -324,18 +329,30 @@ struct Effects {
     position: Vec<u8>,
 }
 
-fn read_position(bytes: Option<&[u8]>) -> Result<(Option<LogId>, StoredMembership), StorageError> {
-    let read = |bytes: &[u8]| -> Result<_, DecodeError> {
+fn read_position(
+    bytes: Option<&[u8]>,
+    cluster_id: &[u8],
+) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+    let Some(bytes) = bytes else {
+        return Ok((None, StoredMembership::default()));
+    };
+    let read = || -> Result<_, DecodeError> {
         let position = wire::Position::decode(bytes).map_err(DecodeError::Malformed)?;
         let applied = log_id_from_bytes(&position.applied)?;
         let membership = wire::Membership::decode(position.membership.as_slice())
             .map_err(DecodeError::Malformed)?;
-        Ok((applied, stored_membership_from(membership)?))
+        let membership = stored_membership_from(membership)?;
+        Ok((applied, membership, position.cluster_id))
     };
-    match bytes {
-        None => Ok((None, StoredMembership::default())),
-        Some(bytes) => read(bytes).map_err(StorageError::unreadable("the state's position")),
+    let unreadable = StorageError::unreadable("the state's position");
+    let (applied, membership, home) = read().map_err(unreadable)?;
+    // A state of before this was kept says nothing.
+    if !home.is_empty() && home != cluster_id {
+        return Err(StorageError::Foreign {
+            what: "the state below state/",
+        });
     }
+    Ok((applied, membership))
 }
 
 async fn run_blocking<T: Send + 'static>(

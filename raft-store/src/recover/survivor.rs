@@ -54,7 +54,7 @@ impl Survivor {
         let gap = || RestoreError::LogGap {
             path: path.to_owned(),
         };
-        let db = copy_state(&dir, &founding, log.purged)?.ok_or_else(gap)?;
+        let db = copy_state(&dir, &founding, &log)?.ok_or_else(gap)?;
         let (mut state, stored) = db.load()?;
         let applied = applied(stored.as_deref())?;
         let mut plan = log.plan();
@@ -86,12 +86,12 @@ impl Survivor {
 fn copy_state(
     dir: &DataDir,
     founding: &Founding,
-    purged: u64,
+    log: &Log,
 ) -> Result<Option<StateDb>, StorageError> {
     let copy = founding.state_path();
     if let Some(path) = dir.current_state()? {
         let db = StateDb::open(&path, founding.memory())?;
-        if applied(db.position()?.as_deref())?.index >= purged {
+        if applied(db.position()?.as_deref())?.index >= log.purged {
             db.checkpoint(&copy)?;
             return StateDb::open(&copy, founding.memory()).map(Some);
         }
@@ -99,8 +99,9 @@ fn copy_state(
     let Some(snapshot) = Snapshot::newest(&dir.snapshots())? else {
         return Ok(None);
     };
+    snapshot.ensure_of(&log.identity.cluster_id)?;
     let end = snapshot.manifest.last_applied;
-    if end.map_or(0, |end| end.index) < purged {
+    if end.map_or(0, |end| end.index) < log.purged {
         return Ok(None);
     }
     snapshot.verify()?;
@@ -209,7 +210,8 @@ impl Log {
             if next != end {
                 return Ok(None);
             }
-            let position = position(state, at, &wire::Membership::default());
+            let none = wire::Membership::default();
+            let position = position(state, &plan.cluster_id, at, &none);
             db.write(rows, &position.encode_to_vec())?;
         }
         Ok(Some(at))

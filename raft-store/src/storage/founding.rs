@@ -97,7 +97,7 @@ impl Founding {
                 address: home.peer_address.to_string(),
             }],
         };
-        let position = position(&state, first, &membership);
+        let position = position(&state, &cluster_id, first, &membership);
         db.write(rows, &position.encode_to_vec())?;
         db.flush()?;
         self.write_snapshot(&db, &state, cluster_id, first, membership)?;
@@ -204,6 +204,7 @@ fn begin_epoch(
 /// The row that says where `state` stands.
 pub(crate) fn position(
     state: &State,
+    cluster_id: &[u8; 16],
     applied: wire::LogPosition,
     membership: &wire::Membership,
 ) -> wire::Position {
@@ -214,6 +215,7 @@ pub(crate) fn position(
         state_hash: hash.as_bytes().to_vec(),
         applied: applied.encode_to_vec(),
         membership: membership.encode_to_vec(),
+        cluster_id: cluster_id.to_vec(),
     }
 }
 

@@ -75,6 +75,16 @@ impl Snapshot {
         })
     }
 
+    /// Refuses the snapshot of another cluster, with that one's members and keys.
+    pub(crate) fn ensure_of(&self, cluster_id: &[u8]) -> Result<(), StorageError> {
+        if self.manifest.cluster_id == cluster_id {
+            return Ok(());
+        }
+        Err(StorageError::Foreign {
+            what: "the newest snapshot below snapshots/",
+        })
+    }
+
     /// Compares every file with its hash.
     pub(crate) fn verify(&self) -> Result<(), StorageError> {
         for expected in &self.manifest.files {

@@ -119,6 +119,15 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// A part of the files is another cluster's.
+    #[error("store in {} has parts of two clusters; put back the part that belongs here, or restore the directory from a backup", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Which part.
+        #[source]
+        source: StorageError,
+    },
     /// A newer program wrote this store.
     #[error("store in {} was written by a newer version; start that version, or restore a backup made before", .path.display())]
     NewerFormat {

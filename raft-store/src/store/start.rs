@@ -213,13 +213,16 @@ fn storage_error(path: &Path, error: StorageError) -> OpenError {
             path: path_buf,
             source: error.into(),
         },
-        StorageError::Corrupt { .. }
-        | StorageError::Foreign { .. }
-        | StorageError::Unreadable { .. }
-        | StorageError::Load(_) => OpenError::Corrupt {
+        StorageError::Foreign { .. } => OpenError::Foreign {
             path: path_buf,
             source: error,
         },
+        StorageError::Corrupt { .. } | StorageError::Unreadable { .. } | StorageError::Load(_) => {
+            OpenError::Corrupt {
+                path: path_buf,
+                source: error,
+            }
+        }
         StorageError::Engine { source, .. }
             if matches!(
                 source.kind(),

@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use raft_store::{OpenError, SealProviderError, State};
+use tokio::time::Instant;
 
-use crate::fixture::{close, create, open};
+use crate::fixture::{STARTS, close, create, open};
 
 /// A closed store with ten entries.
 async fn closed_store(path: &Path) {
@@ -216,4 +218,47 @@ async fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
         .status();
     assert!(resized.unwrap().success());
     assert!(count(&mount.0).await >= acknowledged);
+}
+
+/// Makes a store's state and a snapshot of it, and returns where they are.
+async fn store_with_snapshot(path: &Path, seal_key: Option<&Path>) -> PathBuf {
+    if let Some(key) = seal_key {
+        fs::copy(key, path.join("seal.key")).unwrap();
+    }
+    let (store, driver) = open(path).await.unwrap();
+    for number in 0..10 {
+        create(&store, &format!("entry-{number}")).await;
+    }
+    store.start_snapshot().await.unwrap();
+    let deadline = Instant::now() + STARTS;
+    while store.status().unwrap().snapshot_index.is_none() {
+        assert!(Instant::now() < deadline, "no snapshot");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    close(store, driver).await;
+    path.join("store")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_another_cluster_under_the_same_seal_key_are_refused() {
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let foreign = store_with_snapshot(other.path(), None).await;
+    let key = other.path().join("seal.key");
+    let store = store_with_snapshot(own.path(), Some(&key)).await;
+    for (part, cause) in [("state", "state below state/"), ("snapshots", "snapshot")] {
+        let aside = own.path().join("aside");
+        fs::rename(store.join(part), &aside).unwrap();
+        fs::rename(foreign.join(part), store.join(part)).unwrap();
+        let (error, text) = refusal(own.path()).await;
+        let OpenError::Foreign { source, .. } = error else {
+            panic!("{error:?}");
+        };
+        let source = source.to_string();
+        assert!(source.contains(cause) && source.ends_with("belongs to another cluster"));
+        assert!(text.contains("parts of two clusters"), "{text}");
+        // Nothing of it was taken in.
+        fs::rename(store.join(part), foreign.join(part)).unwrap();
+        fs::rename(&aside, store.join(part)).unwrap();
+        assert_eq!(count(own.path()).await, 10);
+    }
 }
