@@ -13,6 +13,8 @@ pub struct Arguments {
     pub server: PathBuf,
     /// The agent's binary; beside our own unless given.
     pub agent: PathBuf,
+    /// A server of the next command format, for the runs that upgrade to it.
+    pub next: Option<PathBuf>,
     /// How often a fault comes; the scenario's own number unless given.
     pub rounds: Option<u32>,
     /// How long a phase takes; the scenario's own time unless given.
@@ -36,12 +38,13 @@ pub enum Output {
 
 /// How `chaos` is called.
 pub const USAGE: &str = "\
-usage: chaos SCENARIO [--server PATH] [--agent PATH] [--rounds N] [--seconds S] [--seed N] [--dir FOLDER]
-                      [--output pretty|json]
+usage: chaos SCENARIO [--server PATH] [--agent PATH] [--next PATH] [--rounds N] [--seconds S] [--seed N]
+                      [--dir FOLDER] [--output pretty|json]
 
 Starts real servers and agents, does something bad to them, checks what their clients were told, and prints
 figures. Exits with 1 when a promise was broken or the fault did not bite. The binaries are those beside this
-program unless given. A folder given with --dir is kept, a temporary one is not.
+program unless given; that of --next is a server of the next command format (built with --features next-format).
+A folder given with --dir is kept, a temporary one is not.
 ";
 
 impl Arguments {
@@ -57,6 +60,7 @@ impl Arguments {
             scenario,
             server: own.with_file_name("conclave-server"),
             agent: own.with_file_name("conclave-agent"),
+            next: None,
             rounds: None,
             seconds: None,
             seed: 1,
@@ -76,6 +80,7 @@ impl Arguments {
         let wrong = || format!("{flag} {value}: not a number");
         match flag {
             "--server" => self.server = std::path::absolute(value)?,
+            "--next" => self.next = Some(std::path::absolute(value)?),
             "--agent" => self.agent = std::path::absolute(value)?,
             "--dir" => self.folder = Some(std::path::absolute(value)?),
             "--rounds" => self.rounds = Some(value.parse().with_context(wrong)?),

@@ -73,6 +73,11 @@ impl Member {
         self.wrapper = wrapper;
     }
 
+    /// Runs this program from the next start on.
+    pub fn become_program(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
     /// Where everything of it lies.
     #[must_use]
     pub fn folder(&self) -> &Path {

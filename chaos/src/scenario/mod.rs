@@ -8,7 +8,9 @@ mod etcd_compare;
 mod leader_kill;
 mod leader_stop;
 mod propagation;
+mod rolling;
 mod rolling_restart;
+mod rolling_upgrade;
 mod saturation;
 mod secret_scan;
 mod steady;
@@ -47,6 +49,7 @@ const ALL: &[Scenario] = &[
     leader_stop::STOP,
     leader_stop::BLACK_HOLE,
     rolling_restart::SCENARIO,
+    rolling_upgrade::SCENARIO,
     saturation::SCENARIO,
     agent_failover::SCENARIO,
     propagation::SCENARIO,
