@@ -316,6 +316,18 @@ impl Store {
         backup::backup(rows, &*self.0.seal, member.identity().cluster_id, now)
     }
 
+    /// Makes this member's state one that no log leads to: the command is applied here, in memory,
+    /// and nowhere else.
+    #[cfg(feature = "testing")]
+    pub fn diverge(&self, operation: impl Operation) {
+        let envelope = Envelope {
+            request_id: RequestId::random(),
+            at: UnixTime::from_secs(0),
+            command: operation.into(),
+        };
+        self.0.model.state.write().apply(0, &envelope);
+    }
+
     /// Starts a snapshot; it is done some time later, see [`Status::snapshot_index`].
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod backup;
 mod changes;
 mod cluster;
 mod disaster;
+mod divergence;
 mod fixture;
 mod formats;
 mod keys;
