@@ -43,6 +43,13 @@ pub fn verified_issuers(
     let leaf = EndEntityCert::try_from(chain.leaf).map_err(PathError)?;
     let found = RefCell::new(Vec::<CertificateDer<'static>>::new());
     let collect = |path: &VerifiedPath<'_>| {
+        // Path building looks at the CA flag only.
+        if !path
+            .intermediate_certificates()
+            .all(|one| signs(&one.der()))
+        {
+            return Err(webpki::Error::UnknownIssuer);
+        }
         let mut found = found.borrow_mut();
         let mut add = |certificate: &CertificateDer<'_>| {
             if !found.contains(certificate) {
@@ -79,7 +86,14 @@ pub fn verified_issuers(
 }
 
 fn is_authority(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
-    CertificateInfo::parse(certificate).is_ok_and(|info| info.is_ca && info.is_valid_at(now))
+    let is_valid = |info: CertificateInfo| info.is_ca && info.is_valid_at(now);
+    CertificateInfo::parse(certificate).is_ok_and(is_valid) && signs(certificate)
+}
+
+/// Whether a key may sign certificates, as far as its own one says (RFC 5280 §4.2.1.3).
+fn signs(certificate: &CertificateDer<'_>) -> bool {
+    CertificateInfo::parse(certificate)
+        .is_ok_and(|info| info.key_usage.is_none_or(|usage| usage.key_cert_sign))
 }
 
 /// What a certificate is for does not matter.
@@ -208,6 +222,26 @@ mod tests {
         let leaf = one.sign(&odd, &key());
         let found = issuers(&leaf, &[], &[&one.certificate]).unwrap();
         assert_eq!(found, [one.certificate]);
+    }
+
+    #[test]
+    fn authorities_whose_keys_may_not_sign_certificates_are_none() {
+        let one = root("one");
+        let other_use = |name: &str| {
+            let mut params = params(name, true);
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            params
+        };
+        let middle_key = key();
+        let middle = one.sign(&other_use("middle"), &middle_key);
+        let issuer = Issuer::new(other_use("middle"), middle_key);
+        let leaf = params("leaf", false).signed_by(&key(), &issuer).unwrap();
+        issuers(leaf.der(), &[middle], &[&one.certificate]).unwrap_err();
+        let root_key = key();
+        let root = other_use("root").self_signed(&root_key).unwrap();
+        let issuer = Issuer::new(other_use("root"), root_key);
+        let leaf = params("leaf", false).signed_by(&key(), &issuer).unwrap();
+        issuers(leaf.der(), &[], &[root.der()]).unwrap_err();
     }
 
     #[test]
