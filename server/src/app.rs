@@ -252,7 +252,8 @@ impl Foundation {
         supervisor.start("sync", |shutdown| streams.run(shutdown));
 
         let tls = parts.tls(config)?;
-        let remote = endpoints.bind_remote(&config.bind_address, config.bind_port, tls);
+        let (host, proxies) = (&config.bind_address, config.trusted_proxies.clone());
+        let remote = endpoints.bind_remote(host, config.bind_port, tls, proxies);
         let remote = remote.await?;
         let tls_address = remote.address();
         if let Some(options) = config.health_checks.clone() {

@@ -10,6 +10,7 @@ use daemon::{
 use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
 use super::{Config, file::File, plugins};
+use crate::endpoints::{Network, TrustedProxies};
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);
@@ -55,6 +56,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         health_checks: file.health_checks,
         node_attestors,
         agent_id_selector: file.agent_id_selector,
+        trusted_proxies: trusted_proxies(&file.trusted_proxies)?,
         cluster,
         seal_key_path: match seal_key_path {
             Some(path) => path.into(),
@@ -166,6 +168,14 @@ fn admin_ids(texts: &[String]) -> anyhow::Result<Vec<SpiffeId>> {
         SpiffeId::parse(text).with_context(|| format!("could not parse admin ID {text:?}"))
     };
     texts.iter().map(parse).collect()
+}
+
+fn trusted_proxies(texts: &[String]) -> anyhow::Result<TrustedProxies> {
+    let networks = texts.iter().map(|text| text.parse::<Network>());
+    let networks = networks.collect::<Result<_, _>>();
+    networks
+        .map(TrustedProxies::new)
+        .context("could not parse proxy_protocol_trusted_cidrs")
 }
 
 fn batch_size(size: Option<i64>) -> anyhow::Result<u32> {

@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) rate_limit: RateLimit,
     pub(super) socket_path: Option<String>,
     pub(super) trust_domain: Option<String>,
+    pub(super) trusted_proxies: Vec<String>,
     pub(super) findings: Findings,
 }
 
@@ -77,6 +78,9 @@ impl File {
                 .take_integer("prune_attested_nodes_batch_size")?,
             prune_tofu_nodes: server.take_bool("prune_tofu_nodes")?.unwrap_or(false),
             rate_limit: take_rate_limit(&mut server, &mut findings)?,
+            trusted_proxies: server
+                .take_list("proxy_protocol_trusted_cidrs")?
+                .unwrap_or_default(),
             cluster: cluster::Block::take(&mut server, &mut findings)?,
             agent_id_selector,
             health_checks,
@@ -98,11 +102,6 @@ fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Res
     let reason = "it belongs to profiling, which is off";
     let profiling = ["profiling_port", "profiling_freq", "profiling_names"];
     findings.explain("server", server, &profiling, reason);
-    let line = server.line_of("proxy_protocol_trusted_cidrs");
-    let cidrs = server.take_list("proxy_protocol_trusted_cidrs")?;
-    if cidrs.is_some_and(|cidrs| !cidrs.is_empty()) {
-        findings.refuse_key("server", "proxy_protocol_trusted_cidrs", line);
-    }
     let reason = "agent records are in memory and never stale";
     findings.explain(
         "server",

@@ -17,11 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected as _;
 
-use crate::endpoints::Caller;
 use crate::endpoints::connection::{self, Allowance, ConnectionAge, Terms};
 use crate::endpoints::router::{ConnectionService, Router};
+use crate::endpoints::{Caller, TrustedProxies};
 
 /// The TLS listener, bound.
 pub(crate) struct TlsListener {
@@ -32,17 +33,36 @@ pub(crate) struct TlsListener {
 /// What a TCP connection passes on its way in.
 #[derive(Clone)]
 struct Door {
+    proxies: TrustedProxies,
     acceptor: TlsAcceptor,
     /// Places for peers without a certificate, so that they leave some to those with one.
     strangers: Arc<Semaphore>,
 }
 
+impl Door {
+    /// The stream inside of TLS, and where it comes from.
+    async fn admit(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+    ) -> io::Result<(TlsStream<TcpStream>, SocketAddr)> {
+        stream.set_nodelay(true)?;
+        let address = self.proxies.origin(&mut stream, peer).await?;
+        Ok((self.acceptor.accept(stream).await?, address))
+    }
+}
+
 impl TlsListener {
-    /// Binds `host` (an address or a name) and `port`.
-    pub(crate) async fn bind(host: &str, port: u16, tls: Arc<ServerConfig>) -> io::Result<Self> {
+    /// Binds a host (an address or a name) and a port.
+    pub(crate) async fn bind(
+        address: (&str, u16),
+        tls: Arc<ServerConfig>,
+        proxies: TrustedProxies,
+    ) -> io::Result<Self> {
         Ok(Self {
-            listener: TcpListener::bind((host, port)).await?,
+            listener: TcpListener::bind(address).await?,
             door: Door {
+                proxies,
                 acceptor: TlsAcceptor::from(tls),
                 strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             },
@@ -81,23 +101,20 @@ impl TlsListener {
 }
 
 async fn serve_tls(
-    (stream, address): (TcpStream, SocketAddr),
+    (stream, peer): (TcpStream, SocketAddr),
     door: Door,
     router: Arc<Router>,
     shutdown: Shutdown,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%address, %error, "connection lost before its handshake");
-        return;
-    }
-    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, door.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    let shaken = tokio::time::timeout(HANDSHAKE_WITHIN, door.admit(stream, peer)).await;
+    let (stream, address) = match shaken {
+        Ok(Ok(admitted)) => admitted,
         Ok(Err(error)) => {
-            tracing::debug!(%address, %error, "tls handshake failed");
+            tracing::debug!(%peer, %error, "tls handshake failed");
             return;
         }
         Err(_) => {
-            tracing::debug!(%address, "tls handshake took too long");
+            tracing::debug!(%peer, "tls handshake took too long");
             return;
         }
     };

@@ -13,6 +13,7 @@ mod connection;
 mod gate;
 mod life;
 mod listener;
+mod proxy_protocol;
 mod router;
 
 use std::io;
@@ -46,6 +47,7 @@ pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
 pub use caller::{Caller, CallerRole};
 pub use gate::{Gate, Waiting};
 pub use life::ConnectionLife;
+pub use proxy_protocol::{Network, NotANetwork, TrustedProxies};
 pub use rate_limit::{CallLimit, RateError, RateLimitOptions, RateLimits};
 
 use listener::{TlsListener, UnixListener};
@@ -126,7 +128,8 @@ impl Endpoints {
         })
     }
 
-    /// Binds the TLS listener to `host`, an address or a name, and `port`.
+    /// Binds the TLS listener to `host`, an address or a name, and `port`. Of `proxies` it takes
+    /// where connections come from.
     ///
     /// # Errors
     ///
@@ -136,12 +139,13 @@ impl Endpoints {
         host: &str,
         port: u16,
         tls: Arc<ServerConfig>,
+        proxies: TrustedProxies,
     ) -> Result<RemoteEndpoint, EndpointsError> {
         let bind_failed = |source| EndpointsError::Tcp {
             address: format!("{host}:{port}"),
             source,
         };
-        let tls = TlsListener::bind(host, port, tls)
+        let tls = TlsListener::bind((host, port), tls, proxies)
             .await
             .map_err(bind_failed)?;
         let address = tls.local_address().map_err(bind_failed)?;

@@ -20,8 +20,10 @@ use rustls_pki_types::CertificateDer;
 use server::attest::x509pop::{ClientAddress, Settings, Trust};
 use server::attest::{IdSelector, NodeAttestorSettings};
 use server::config::Config;
+use server::endpoints::TrustedProxies;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::world::{World, entry, selector, wire_id};
@@ -99,7 +101,7 @@ fn params(payload: Vec<u8>, key: &PrivateKey) -> wire::AttestAgentRequest {
 
 /// The whole conversation; `answer` makes of a challenge what the node says to it.
 async fn converse(
-    world: &World,
+    channel: Channel,
     node: &Node,
     answer: impl Fn(&[u8]) -> Vec<u8>,
 ) -> Result<(X509Svid, bool), Status> {
@@ -110,7 +112,7 @@ async fn converse(
     let (requests, outgoing) = mpsc::channel(1);
     let first = params(evidence.to_payload(), &key);
     requests.send(first).await.unwrap();
-    let mut answers = AgentClient::new(world.anonymous().await)
+    let mut answers = AgentClient::new(channel)
         .attest_agent(ReceiverStream::new(outgoing))
         .await?
         .into_inner();
@@ -142,7 +144,7 @@ fn honest(node: &Node) -> impl Fn(&[u8]) -> Vec<u8> {
 }
 
 async fn attest(world: &World, node: &Node) -> Result<(X509Svid, bool), Status> {
-    converse(world, node, honest(node)).await
+    converse(world.anonymous().await, node, honest(node)).await
 }
 
 async fn agent(world: &World, svid: &X509Svid) -> types::Agent {
@@ -255,14 +257,16 @@ async fn refusals_say_which_attestor_refuses() {
 
     let node = pki.node("n1");
     let other = pki.node("n2");
-    let refused = converse(&world, &node, honest(&other)).await.unwrap_err();
+    let refused = converse(world.anonymous().await, &node, honest(&other))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(
         refused.message(),
         "nodeattestor(x509pop): challenge response verification failed: ECDSA signature verify failed"
     );
     // More than a stranger may send.
-    let refused = converse(&world, &node, |_| vec![b' '; 300 << 10])
+    let refused = converse(world.anonymous().await, &node, |_| vec![b' '; 300 << 10])
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::Internal, "{refused}");
@@ -316,4 +320,46 @@ async fn agents_have_their_names_as_selectors_if_wanted() {
     let joined = world.agent().await;
     let own = selector("spiffe_id", joined.id.as_str());
     assert_eq!(agent(&world, &joined.svid).await.selectors, [own]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn address_of_a_node_is_what_a_trusted_proxy_says() {
+    let pki = Pki::new();
+    let path = pki.folder.path().join("ca.pem");
+    let start = async |trusted: &str| {
+        let networks = vec![trusted.parse().unwrap()];
+        World::start_with(|config| {
+            let NodeAttestorSettings::X509Pop(settings) = settings(&path);
+            config.node_attestors = vec![NodeAttestorSettings::X509Pop(Settings {
+                client_address: ClientAddress::Verified,
+                ..settings
+            })];
+            config.trusted_proxies = TrustedProxies::new(networks);
+        })
+        .await
+    };
+    let node = pki.node("n1");
+    let world = start("127.0.0.0/8").await;
+    for (header, address) in [
+        ("PROXY TCP4 10.9.9.9 127.0.0.1 1 2\r\n", "10.9.9.9"),
+        ("PROXY UNKNOWN\r\n", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ] {
+        let channel = world.behind_a_proxy(header).await.unwrap();
+        let refused = converse(channel, &node, honest(&node)).await.unwrap_err();
+        let expected = format!("client IP {address} does not match any certificate IP SAN");
+        assert_eq!(
+            refused.message(),
+            format!("nodeattestor(x509pop): {expected}")
+        );
+    }
+    world
+        .behind_a_proxy("PROXY TCP4 nonsense\r\n")
+        .await
+        .unwrap_err();
+    // Nobody else may say where a connection comes from.
+    let world = start("10.0.0.0/8").await;
+    let header = "PROXY TCP4 10.9.9.9 127.0.0.1 1 2\r\n";
+    world.behind_a_proxy(header).await.unwrap_err();
+    world.behind_a_proxy("").await.unwrap();
 }

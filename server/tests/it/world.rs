@@ -31,8 +31,10 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use server::app::App;
 use server::attest::IdSelector;
 use server::config::{Cluster, Config, FirstStart, RateLimit, Subject};
+use server::endpoints::TrustedProxies;
 use server::peers::Invitations;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -232,6 +234,14 @@ impl World {
         self.dial(None).await.unwrap()
     }
 
+    /// A caller without a certificate, of whom a proxy says `header`.
+    pub(crate) async fn behind_a_proxy(
+        &self,
+        header: &'static str,
+    ) -> Result<Channel, tonic::transport::Error> {
+        self.dial_after(header, None).await
+    }
+
     /// A caller over TLS that shows `svid`.
     pub(crate) async fn holder(&self, svid: X509Svid) -> Channel {
         self.dial(Some(svid)).await.unwrap()
@@ -314,6 +324,14 @@ impl World {
     }
 
     async fn dial(&self, svid: Option<X509Svid>) -> Result<Channel, tonic::transport::Error> {
+        self.dial_after("", svid).await
+    }
+
+    async fn dial_after(
+        &self,
+        preface: &'static str,
+        svid: Option<X509Svid>,
+    ) -> Result<Channel, tonic::transport::Error> {
         let bundle = self
             .bundles()
             .await
@@ -334,7 +352,8 @@ impl World {
         let dial = move |_: Uri| {
             let connector = connector.clone();
             async move {
-                let stream = TcpStream::connect(address).await?;
+                let mut stream = TcpStream::connect(address).await?;
+                stream.write_all(preface.as_bytes()).await?;
                 let name = ServerName::from(address.ip());
                 Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
             }
@@ -381,6 +400,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         health_checks: None,
         node_attestors: Vec::new(),
         agent_id_selector: IdSelector::Absent,
+        trusted_proxies: TrustedProxies::default(),
         cluster: None,
         seal_key_path: folder.join("seal.key"),
         explanations: Vec::new(),
