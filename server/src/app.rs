@@ -376,6 +376,7 @@ impl Parts {
                 signing: config.rate_limit.signing,
             },
             gate: self.gate.clone(),
+            audit: config.audit_log,
         })
     }
 

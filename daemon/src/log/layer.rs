@@ -119,6 +119,10 @@ fn ceiling(target: &str) -> Level {
     }
 }
 
+/// The members of the JSON object in this field are fields of the line: for lines whose fields are
+/// not known when the program is compiled.
+const SPREAD: &str = "spread_fields";
+
 #[derive(Debug, Default)]
 struct Collected {
     message: String,
@@ -126,6 +130,12 @@ struct Collected {
 }
 
 impl Collected {
+    fn spread(&mut self, object: &str) {
+        if let Ok(Value::Object(fields)) = serde_json::from_str(object) {
+            self.fields.extend(fields);
+        }
+    }
+
     fn insert(&mut self, field: &Field, value: impl Into<Value>) {
         self.fields.insert(field.name().to_owned(), value.into());
     }
@@ -141,10 +151,10 @@ impl Visit for Collected {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else {
-            self.insert(field, value);
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            SPREAD => self.spread(value),
+            _ => self.insert(field, value),
         }
     }
 

@@ -13,7 +13,7 @@ use raft_store::{
 use tonic::{Code, Request, Response, Status};
 
 use crate::api::page_token::Page;
-use crate::api::status;
+use crate::api::{audit, status};
 use crate::bundles::Bundles;
 
 /// The Bundle service.
@@ -262,6 +262,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<wire::BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<wire::BatchCreateFederatedBundleResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let mask = request.output_mask.as_ref();
         let mut results = Vec::with_capacity(request.bundle.len());
@@ -272,6 +273,8 @@ impl Bundle for BundleApi {
                 bundle: answer.bundle,
             });
         }
+        let statuses = results.iter().map(|result| result.status.as_ref());
+        audit::bundles(trail.as_ref(), &request.bundle, statuses);
         Ok(Response::new(wire::BatchCreateFederatedBundleResponse {
             results,
         }))
@@ -281,6 +284,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<wire::BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<wire::BatchUpdateFederatedBundleResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let input_mask = request.input_mask.as_ref();
         let mask = request.output_mask.as_ref();
@@ -292,6 +296,8 @@ impl Bundle for BundleApi {
                 bundle: answer.bundle,
             });
         }
+        let statuses = results.iter().map(|result| result.status.as_ref());
+        audit::bundles(trail.as_ref(), &request.bundle, statuses);
         Ok(Response::new(wire::BatchUpdateFederatedBundleResponse {
             results,
         }))
@@ -301,6 +307,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<wire::BatchSetFederatedBundleRequest>,
     ) -> Result<Response<wire::BatchSetFederatedBundleResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let mask = request.output_mask.as_ref();
         let mut results = Vec::with_capacity(request.bundle.len());
@@ -311,6 +318,8 @@ impl Bundle for BundleApi {
                 bundle: answer.bundle,
             });
         }
+        let statuses = results.iter().map(|result| result.status.as_ref());
+        audit::bundles(trail.as_ref(), &request.bundle, statuses);
         Ok(Response::new(wire::BatchSetFederatedBundleResponse {
             results,
         }))
@@ -320,6 +329,7 @@ impl Bundle for BundleApi {
         &self,
         request: Request<wire::BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<wire::BatchDeleteFederatedBundleResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let mode = match Mode::try_from(request.mode) {
             Ok(Mode::Restrict) => DeleteBundleMode::Restrict,
@@ -330,10 +340,13 @@ impl Bundle for BundleApi {
                 return Err(Status::invalid_argument(text));
             }
         };
+        let audit_mode = Mode::try_from(request.mode).map_or("", |mode| mode.as_str_name());
         let mut results = Vec::with_capacity(request.trust_domains.len());
         for trust_domain in request.trust_domains {
+            let status = self.delete(&trust_domain, mode).await;
+            audit::deleted_bundle(trail.as_ref(), &trust_domain, audit_mode, &status);
             results.push(wire::batch_delete_federated_bundle_response::Result {
-                status: Some(self.delete(&trust_domain, mode).await),
+                status: Some(status),
                 trust_domain,
             });
         }

@@ -14,7 +14,7 @@ pub(super) fn agent<T>(request: &Request<T>) -> Result<Arc<AgentRecord>, Status>
     match request.extensions().get::<CallerRole>() {
         Some(CallerRole::Agent(agent)) => Ok(Arc::clone(agent)),
         Some(
-            CallerRole::Nobody | CallerRole::Local | CallerRole::Admin | CallerRole::Downstream,
+            CallerRole::Nobody | CallerRole::Local | CallerRole::Admin(_) | CallerRole::Downstream,
         )
         | None => Err(Status::internal("caller is not an agent")),
     }

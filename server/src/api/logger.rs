@@ -9,7 +9,7 @@ use proto::spire::api::types;
 use proto::spire::api::types::LogLevel;
 use tonic::{Request, Response, Status};
 
-use crate::api::status;
+use crate::api::{audit, status};
 
 /// The Logger service.
 #[derive(Clone, Debug)]
@@ -45,6 +45,9 @@ impl Logger for LoggerApi {
         &self,
         request: Request<SetLogLevelRequest>,
     ) -> Result<Response<types::Logger>, Status> {
+        audit::note(&request, |request| {
+            [("new_log_level", request.new_level().as_str_name().into())]
+        });
         let level = LogLevel::try_from(request.get_ref().new_level)
             .map_err(|_unknown| status::no_log_level("unsupported log level"))?;
         let level = level_of(level)

@@ -2,6 +2,7 @@
 //! domain, and renders its answer. Statuses are made in [`status`] only.
 
 pub mod agent;
+mod audit;
 pub mod bundle;
 mod caller;
 pub mod cluster;

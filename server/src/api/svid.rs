@@ -10,7 +10,7 @@ use proto::spire::api::server::svid::v1::svid_server::Svid;
 use proto::spire::api::types;
 use tonic::{Request, Response, Status};
 
-use crate::api::{caller, status, status_svid};
+use crate::api::{audit, caller, status, status_svid};
 use crate::endpoints::CallLimit;
 use crate::svids::{NewX509Svid, SigningRequest, Svids};
 
@@ -45,6 +45,12 @@ impl Svid for SvidApi {
         &self,
         request: Request<wire::MintX509svidRequest>,
     ) -> Result<Response<wire::MintX509svidResponse>, Status> {
+        audit::note(&request, |request| {
+            [
+                ("csr", audit::hashed(&request.csr).into()),
+                ("ttl", request.ttl.into()),
+            ]
+        });
         let request = request.into_inner();
         if request.csr.is_empty() {
             return Err(Status::invalid_argument("missing CSR"));
@@ -61,6 +67,13 @@ impl Svid for SvidApi {
         request: Request<wire::MintJwtsvidRequest>,
     ) -> Result<Response<wire::MintJwtsvidResponse>, Status> {
         self.check_jwt()?;
+        audit::note(&request, |request| {
+            [
+                ("spiffe_id", audit::id_text(request.id.as_ref()).into()),
+                ("audience", request.audience.join(",").into()),
+                ("ttl", request.ttl.into()),
+            ]
+        });
         let request = request.into_inner();
         let spiffe_id = convert::id::workload_id(&self.trust_domain, request.id.as_ref())
             .map_err(|error| status_svid::invalid("invalid SPIFFE ID", error))?;
@@ -79,6 +92,7 @@ impl Svid for SvidApi {
     ) -> Result<Response<wire::BatchNewX509svidResponse>, Status> {
         let agent = caller::agent(&request)?;
         let limit = request.extensions().get::<CallLimit>().cloned();
+        let trail = audit::trail(&request);
         let params = request.into_inner().params;
         if params.is_empty() {
             return Err(Status::invalid_argument("missing parameters"));
@@ -89,6 +103,7 @@ impl Svid for SvidApi {
             taken.map_err(|error| status::rate_limited(SIGNING_LIMIT, &error))?;
         }
         let mut results: Vec<_> = params.iter().map(incomplete).collect();
+        let asked = trail.is_some().then(|| params.clone());
         let (places, requests) = complete(params, &results);
         let signed = self.svids.x509_for_agent(&agent, requests).await;
         let signed = signed.map_err(|error| status_svid::not_issued(&error))?;
@@ -98,9 +113,11 @@ impl Svid for SvidApi {
                 Err(error) => answered(status_svid::item(&error), None),
             });
         }
-        Ok(Response::new(wire::BatchNewX509svidResponse {
+        let answer = wire::BatchNewX509svidResponse {
             results: results.into_iter().flatten().collect(),
-        }))
+        };
+        audit::new_x509_svids(trail.as_ref(), asked.as_deref(), &answer);
+        Ok(Response::new(answer))
     }
 
     async fn new_jwtsvid(
@@ -109,6 +126,12 @@ impl Svid for SvidApi {
     ) -> Result<Response<wire::NewJwtsvidResponse>, Status> {
         self.check_jwt()?;
         let agent = caller::agent(&request)?;
+        audit::note(&request, |request| {
+            [
+                ("registration_id", request.entry_id.as_str().into()),
+                ("audience", request.audience.join(",").into()),
+            ]
+        });
         let request = request.into_inner();
         let issued = self
             .svids
@@ -141,6 +164,9 @@ impl Svid for SvidApi {
         &self,
         request: Request<wire::NewDownstreamX509caRequest>,
     ) -> Result<Response<wire::NewDownstreamX509caResponse>, Status> {
+        audit::note(&request, |request| {
+            [("csr", audit::hashed(&request.csr).into())]
+        });
         let request = request.into_inner();
         let issued = self
             .svids

@@ -56,6 +56,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         health_checks: file.health_checks,
         node_attestors,
         agent_id_selector: file.agent_id_selector,
+        audit_log: file.audit_log,
         trusted_proxies: trusted_proxies(&file.trusted_proxies)?,
         cluster,
         seal_key_path: match seal_key_path {

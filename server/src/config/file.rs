@@ -8,12 +8,14 @@ use daemon::{
 
 use super::{LoadArgs, RateLimit, Subject, cluster, plugins};
 use crate::attest::IdSelector;
+use crate::endpoints::AuditLog;
 
 /// The keys that have a meaning, with the command line merged in.
 pub(super) struct File {
     pub(super) admin_ids: Vec<String>,
     pub(super) agent_id_selector: IdSelector,
     pub(super) agent_ttl: Option<String>,
+    pub(super) audit_log: AuditLog,
     pub(super) bind_address: Option<String>,
     pub(super) bind_port: Option<i64>,
     pub(super) ca_key_type: Option<String>,
@@ -83,6 +85,10 @@ impl File {
                 .unwrap_or_default(),
             cluster: cluster::Block::take(&mut server, &mut findings)?,
             agent_id_selector,
+            audit_log: match server.take_bool("audit_log_enabled")? {
+                Some(true) => AuditLog::On,
+                Some(false) | None => AuditLog::Off,
+            },
             health_checks,
             log,
             plugins,
@@ -97,8 +103,7 @@ impl File {
 /// The keys of features that are not there yet.
 fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Result<()> {
     findings.refuse("server", server, &["federation"]);
-    let switches = ["audit_log_enabled", "profiling_enabled"];
-    findings.refuse_if_on("server", server, &switches)?;
+    findings.refuse_if_on("server", server, &["profiling_enabled"])?;
     let reason = "it belongs to profiling, which is off";
     let profiling = ["profiling_port", "profiling_freq", "profiling_names"];
     findings.explain("server", server, &profiling, reason);

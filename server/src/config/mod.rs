@@ -17,7 +17,7 @@ use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 pub use self::cluster::{Cluster, FirstStart, InviteText};
 pub use self::flags::{LoadArgs, run_flags};
 use crate::attest::{IdSelector, NodeAttestorSettings};
-use crate::endpoints::TrustedProxies;
+use crate::endpoints::{AuditLog, TrustedProxies};
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub struct Config {
     pub node_attestors: Vec<NodeAttestorSettings>,
     /// Whose word counts for where connections come from.
     pub trusted_proxies: TrustedProxies,
+    /// Whether calls are told to the audit log.
+    pub audit_log: AuditLog,
     /// Whether agents have their own names as selectors.
     pub agent_id_selector: IdSelector,
     /// What this server is in a cluster; `None` if it is alone.

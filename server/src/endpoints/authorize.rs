@@ -17,7 +17,7 @@ use raft_store::{
 };
 
 use crate::endpoints::authz::{Callers, Rule};
-use crate::endpoints::{Caller, CallerRole};
+use crate::endpoints::{AdminSource, Caller, CallerRole};
 
 /// Decides who may call what.
 #[derive(Debug)]
@@ -122,10 +122,10 @@ impl Authorizer {
     }
 
     fn judge_admin(&self, peer: &PeerIdentity) -> Verdict {
-        if self.admin_ids.contains(&peer.spiffe_id)
-            || self.has_entry(&peer.spiffe_id, |entry| entry.admin)
-        {
-            Verdict::Admitted(CallerRole::Admin)
+        if self.admin_ids.contains(&peer.spiffe_id) {
+            Verdict::Admitted(CallerRole::Admin(AdminSource::Config))
+        } else if self.has_entry(&peer.spiffe_id, |entry| entry.admin) {
+            Verdict::Admitted(CallerRole::Admin(AdminSource::Entry))
         } else {
             Verdict::RefusedByState(None)
         }

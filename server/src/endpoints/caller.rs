@@ -34,6 +34,15 @@ impl Caller {
     }
 }
 
+/// What makes a caller an administrator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AdminSource {
+    /// The config names it.
+    Config,
+    /// An entry of its identity is marked so.
+    Entry,
+}
+
 /// Why a call was admitted.
 #[derive(Clone, Debug)]
 pub enum CallerRole {
@@ -42,7 +51,7 @@ pub enum CallerRole {
     /// The call came through the Unix socket.
     Local,
     /// The caller is an administrator.
-    Admin,
+    Admin(AdminSource),
     /// The caller holds an identity whose entry is marked downstream.
     Downstream,
     /// The caller is an attested agent, as it was recorded when the call was admitted.

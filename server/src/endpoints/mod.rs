@@ -4,6 +4,7 @@
 //! `router` looks the call up in the table of [`authz`], has `authorize` admit the caller,
 //! waits for the [`rate_limit`], and hands the call to a service of [`api`](crate::api).
 
+pub mod audit;
 pub mod authz;
 pub mod rate_limit;
 
@@ -44,7 +45,7 @@ use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
 
 pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
-pub use caller::{Caller, CallerRole};
+pub use caller::{AdminSource, Caller, CallerRole};
 pub use gate::{Gate, Waiting};
 pub use life::ConnectionLife;
 pub use proxy_protocol::{Network, NotANetwork, TrustedProxies};
@@ -86,6 +87,18 @@ pub struct EndpointsOptions {
     pub limits: RateLimitOptions,
     /// Whether calls are let through yet.
     pub gate: Gate,
+    /// Whether calls are told to the audit log.
+    pub audit: AuditLog,
+}
+
+/// Whether there is an audit log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AuditLog {
+    /// There is none.
+    #[default]
+    Off,
+    /// Every admitted call is told.
+    On,
 }
 
 /// What answers behind every listener.
@@ -107,9 +120,7 @@ pub struct RemoteEndpoint {
 impl Endpoints {
     /// Endpoints that listen nowhere yet.
     pub fn new(options: EndpointsOptions) -> Self {
-        let limits = Arc::new(RateLimits::new(options.limits));
-        let router = Router::new(options.services, options.authorizer, limits, options.gate);
-        Self(Arc::new(router))
+        Self(Arc::new(Router::new(options)))
     }
 
     /// Binds the Unix socket.

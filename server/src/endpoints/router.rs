@@ -17,9 +17,12 @@ use tonic::body::Body;
 use tower::Service as _;
 
 use crate::api::status;
+use crate::endpoints::audit::AuditTrail;
 use crate::endpoints::authz::{Api, Rule};
 use crate::endpoints::rate_limit::{CallLimit, LimitClass, RateLimits};
-use crate::endpoints::{Authorizer, Caller, ConnectionLife, Gate, Services};
+use crate::endpoints::{
+    AuditLog, Authorizer, Caller, CallerRole, ConnectionLife, EndpointsOptions, Gate, Services,
+};
 
 /// Answers the calls of all connections.
 pub(crate) struct Router {
@@ -27,20 +30,24 @@ pub(crate) struct Router {
     authorizer: Authorizer,
     limits: Arc<RateLimits>,
     gate: Gate,
+    audit: AuditLog,
 }
 
 impl Router {
-    pub(crate) fn new(
-        services: Services,
-        authorizer: Authorizer,
-        limits: Arc<RateLimits>,
-        gate: Gate,
-    ) -> Self {
-        Self {
+    pub(crate) fn new(options: EndpointsOptions) -> Self {
+        let EndpointsOptions {
             services,
             authorizer,
             limits,
             gate,
+            audit,
+        } = options;
+        Self {
+            services,
+            authorizer,
+            limits: Arc::new(RateLimits::new(limits)),
+            gate,
+            audit,
         }
     }
 
@@ -74,6 +81,10 @@ impl Router {
             }
             request.extensions_mut().insert(limit);
         }
+        let trail = self.trail(rule, &caller, &role);
+        if let Some(trail) = trail.clone() {
+            request.extensions_mut().insert(trail);
+        }
         if let Some(authority) = request.uri().authority().cloned() {
             request.extensions_mut().insert(authority);
         }
@@ -85,7 +96,16 @@ impl Router {
             true => self.dispatch_for_stranger(rule, request).await,
             false => self.dispatch(rule, request).await,
         };
+        if let Some(trail) = trail {
+            trail.close(&answer);
+        }
         status::with_spire_codes(answer)
+    }
+
+    /// As in SPIRE, what only looks whether the server runs is not told.
+    fn trail(&self, rule: &Rule, caller: &Caller, role: &CallerRole) -> Option<AuditTrail> {
+        let is_told = !matches!(rule.api, Api::Debug | Api::Health);
+        (self.audit == AuditLog::On && is_told).then(|| AuditTrail::open(rule, caller, role))
     }
 
     fn limit(

@@ -7,6 +7,7 @@
     reason = "in a test, what cannot go on fails"
 )]
 
+mod audit;
 mod authorization;
 mod backup;
 mod bundles;

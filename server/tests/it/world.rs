@@ -31,7 +31,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use server::app::App;
 use server::attest::IdSelector;
 use server::config::{Cluster, Config, FirstStart, RateLimit, Subject};
-use server::endpoints::TrustedProxies;
+use server::endpoints::{AuditLog, TrustedProxies};
 use server::peers::Invitations;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -400,6 +400,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         health_checks: None,
         node_attestors: Vec::new(),
         agent_id_selector: IdSelector::Absent,
+        audit_log: AuditLog::Off,
         trusted_proxies: TrustedProxies::default(),
         cluster: None,
         seal_key_path: folder.join("seal.key"),

@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::svid;
+use crate::api::audit::{self, AuditTrail};
 use crate::api::{status, status_agent, status_svid};
 use crate::attest::{Attestation, AttestorError, Challenges, Evidence, Origin};
 
@@ -28,9 +29,13 @@ pub(in crate::api) type Answer = BoxStream<'static, Result<wire::AttestAgentResp
 pub(super) async fn answer(
     attestation: &Attestation,
     mut requests: Streaming<wire::AttestAgentRequest>,
-    origin: Origin,
+    (origin, trail): (Origin, Option<AuditTrail>),
 ) -> Result<Answer, Status> {
     let params = first_params(&mut requests).await?;
+    if let (Some(trail), Some(data)) = (&trail, &params.data) {
+        trail.leave_open();
+        trail.note("node_attestor_type", data.r#type.as_str());
+    }
     let (challenges, outgoing) = mpsc::channel(1);
     let conversation = Conversation {
         requests,
@@ -38,7 +43,12 @@ pub(super) async fn answer(
         rounds: 0,
     };
     let attestation = attestation.clone();
-    let result = async move { attest(&attestation, &params, &origin, conversation).await };
+    let result = async move {
+        let mut conversation = conversation;
+        let result = attest(&attestation, &params, &origin, &mut conversation).await;
+        tell(trail.as_ref(), &result, &conversation);
+        result
+    };
     let challenges = ReceiverStream::new(outgoing).map(Ok);
     let mut answers = stream::select(challenges, stream::once(result)).boxed();
     // A refusal without a challenge is the answer of the call itself.
@@ -50,10 +60,10 @@ async fn attest(
     attestation: &Attestation,
     params: &Params,
     origin: &Origin,
-    mut conversation: Conversation,
+    conversation: &mut Conversation,
 ) -> Result<wire::AttestAgentResponse, Status> {
     let evidence = evidence(params, origin)?;
-    let admitted = attestation.attest(evidence, &mut conversation);
+    let admitted = attestation.attest(evidence, conversation);
     let admitted = tokio::time::timeout(WHOLE_WITHIN, admitted).await;
     let admitted = admitted.map_err(|_elapsed| {
         let cause = format!("not done within {WHOLE_WITHIN:?}");
@@ -67,6 +77,29 @@ async fn attest(
     Ok(wire::AttestAgentResponse {
         step: Some(Answered::Result(result)),
     })
+}
+
+/// The audit log is told how a conversation ended. A refusal without a challenge is the answer of
+/// the call itself, which the router tells.
+fn tell(
+    trail: Option<&AuditTrail>,
+    result: &Result<wire::AttestAgentResponse, Status>,
+    conversation: &Conversation,
+) {
+    let Some(trail) = trail else {
+        return;
+    };
+    match result {
+        Ok(response) => {
+            if let Some(Answered::Result(admitted)) = &response.step {
+                let id = admitted.svid.as_ref().and_then(|svid| svid.id.as_ref());
+                trail.note("agent_id", audit::id_text(id));
+            }
+            trail.end(Ok(()));
+        }
+        Err(status) if conversation.rounds > 0 => trail.end(Err(status)),
+        Err(_) => {}
+    }
 }
 
 /// The stream of one agent after its evidence.

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::agents::{self, Agents};
 use crate::api::page_token::Page;
-use crate::api::{caller, status, status_agent, status_svid};
+use crate::api::{audit, caller, status, status_agent, status_svid};
 use crate::attest::{AgentSvid, Attestation};
 
 /// The Agent service.
@@ -80,6 +80,9 @@ impl Agent for AgentApi {
         &self,
         request: Request<wire::GetAgentRequest>,
     ) -> Result<Response<types::Agent>, Status> {
+        audit::note(&request, |request| {
+            [("spiffe_id", audit::id_text(request.id.as_ref()).into())]
+        });
         let request = request.into_inner();
         let id = self.agent_id(request.id.as_ref())?;
         let agent = self.agents.confirmed_agent(&id).await;
@@ -94,6 +97,9 @@ impl Agent for AgentApi {
         &self,
         request: Request<wire::DeleteAgentRequest>,
     ) -> Result<Response<()>, Status> {
+        audit::note(&request, |request| {
+            [("spiffe_id", audit::id_text(request.id.as_ref()).into())]
+        });
         let id = self.agent_id(request.get_ref().id.as_ref())?;
         let found = self.agents.delete(&id).await;
         let found =
@@ -109,6 +115,9 @@ impl Agent for AgentApi {
         &self,
         request: Request<wire::BanAgentRequest>,
     ) -> Result<Response<()>, Status> {
+        audit::note(&request, |request| {
+            [("spiffe_id", audit::id_text(request.id.as_ref()).into())]
+        });
         let id = self.agent_id(request.get_ref().id.as_ref())?;
         let found = self.agents.ban(&id).await;
         let found = found.map_err(|error| status::store_failure("failed to ban agent", &error))?;
@@ -126,7 +135,8 @@ impl Agent for AgentApi {
         request: Request<Streaming<wire::AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
         let origin = caller::origin(&request);
-        attest::answer(&self.attestation, request.into_inner(), origin)
+        let trail = audit::trail(&request);
+        attest::answer(&self.attestation, request.into_inner(), (origin, trail))
             .await
             .map(Response::new)
     }
@@ -135,6 +145,13 @@ impl Agent for AgentApi {
         &self,
         request: Request<wire::RenewAgentRequest>,
     ) -> Result<Response<wire::RenewAgentResponse>, Status> {
+        audit::note(&request, |request| {
+            let params = request.params.as_ref();
+            [(
+                "csr",
+                params.map(|params| audit::hashed(&params.csr)).into(),
+            )]
+        });
         let agent = caller::agent(&request)?;
         if agent.can_reattest {
             return Err(status_agent::must_reattest());
@@ -155,6 +172,15 @@ impl Agent for AgentApi {
         &self,
         request: Request<wire::CreateJoinTokenRequest>,
     ) -> Result<Response<types::JoinToken>, Status> {
+        audit::note(&request, |request| {
+            [
+                (
+                    "spiffe_id",
+                    audit::id_text(request.agent_id.as_ref()).into(),
+                ),
+                ("ttl", request.ttl.into()),
+            ]
+        });
         let request = request.into_inner();
         let ttl = u64::try_from(request.ttl)
             .ok()

@@ -18,7 +18,7 @@ use raft_store::{CreateEntryOutcome, EntryChange, UpdateEntryOutcome};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::api::page_token::Page;
-use crate::api::{caller, status};
+use crate::api::{audit, caller, status};
 use crate::endpoints::ConnectionLife;
 use crate::entries::Entries;
 
@@ -74,6 +74,9 @@ impl Entry for EntryApi {
         &self,
         request: Request<wire::GetEntryRequest>,
     ) -> Result<Response<types::Entry>, Status> {
+        audit::note(&request, |request| {
+            [("registration_id", request.id.as_str().into())]
+        });
         let request = request.into_inner();
         if request.id.is_empty() {
             return Err(Status::invalid_argument("missing ID"));
@@ -94,6 +97,7 @@ impl Entry for EntryApi {
         &self,
         request: Request<wire::BatchCreateEntryRequest>,
     ) -> Result<Response<wire::BatchCreateEntryResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let now = self.entries.clock().now();
         let parsed = request
@@ -120,13 +124,16 @@ impl Entry for EntryApi {
                 entry: None,
             },
         );
-        Ok(Response::new(wire::BatchCreateEntryResponse { results }))
+        let answer = wire::BatchCreateEntryResponse { results };
+        audit::created_entries(trail.as_ref(), &request, &answer);
+        Ok(Response::new(answer))
     }
 
     async fn batch_update_entry(
         &self,
         request: Request<wire::BatchUpdateEntryRequest>,
     ) -> Result<Response<wire::BatchUpdateEntryResponse>, Status> {
+        let trail = audit::trail(&request);
         let request = request.into_inner();
         let input_mask = request.input_mask.as_ref();
         let parsed = request
@@ -161,13 +168,16 @@ impl Entry for EntryApi {
                 entry: None,
             },
         );
-        Ok(Response::new(wire::BatchUpdateEntryResponse { results }))
+        let answer = wire::BatchUpdateEntryResponse { results };
+        audit::updated_entries(trail.as_ref(), &request, &answer);
+        Ok(Response::new(answer))
     }
 
     async fn batch_delete_entry(
         &self,
         request: Request<wire::BatchDeleteEntryRequest>,
     ) -> Result<Response<wire::BatchDeleteEntryResponse>, Status> {
+        let trail = audit::trail(&request);
         let given = request.into_inner().ids;
         let parsed = given.iter().map(|id| EntryId::parse(id)).collect();
         let (ids, refusals) = split(parsed);
@@ -182,6 +192,7 @@ impl Entry for EntryApi {
             status::deleted_entry,
             status::no_such_entry,
         );
+        audit::deleted_entries(trail.as_ref(), &given, &statuses);
         let results = std::iter::zip(given, statuses)
             .map(|(id, status)| wire::batch_delete_entry_response::Result {
                 status: Some(status),

@@ -16,7 +16,7 @@ mod material;
 mod render;
 mod report;
 mod script;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

@@ -170,7 +170,8 @@ impl World {
             .collect()
     }
 
-    async fn server(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    /// Runs a command against the server.
+    pub(crate) async fn server(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let mut arguments: Vec<_> = arguments.iter().map(|one| (*one).to_owned()).collect();
         arguments.push("-socketPath".to_owned());
         arguments.push(self.server_socket().to_string_lossy().into_owned());
