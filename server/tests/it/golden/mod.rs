@@ -59,6 +59,11 @@ async fn bundle_service_answers_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logger_debug_and_health_answer_as_recorded() {
+    hold(script("70-logger-debug-health.script").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workload_api_answers_as_recorded() {
     hold(script("80-workload.script").await);
 }
@@ -92,10 +97,16 @@ async fn follower_answers_as_recorded() {
         "20-agent.script",
         "30-svid.script",
         "40-bundle.script",
+        "70-logger-debug-health.script",
+        "80-workload.script",
     ] {
         hold(script_in(name, World::of_a_follower().await).await);
     }
-    for name in ["c1-entry.cli", "c2-agent-token-bundle.cli"] {
+    for name in [
+        "c1-entry.cli",
+        "c2-agent-token-bundle.cli",
+        "c4-workload.cli",
+    ] {
         hold(commands_in(name, World::of_a_follower().await).await);
     }
 }
