@@ -48,9 +48,9 @@ pub use self::setting::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome
 pub const FORMATS: RangeInclusive<u32> = 1..=NEWEST_FORMAT;
 
 #[cfg(not(feature = "next-format"))]
-pub(crate) const NEWEST_FORMAT: u32 = 1;
-#[cfg(feature = "next-format")]
 pub(crate) const NEWEST_FORMAT: u32 = 2;
+#[cfg(feature = "next-format")]
+pub(crate) const NEWEST_FORMAT: u32 = 3;
 
 /// Names one intent to change something: every retry of it carries the same id and so takes effect
 /// once.
@@ -253,5 +253,5 @@ operations! {
     BeginEpoch = 49, format 1 => ();
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
-    SetNote = 1000, format 2 => Box<str>;
+    SetNote = 1000, format 3 => Box<str>;
 }

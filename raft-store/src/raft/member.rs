@@ -417,11 +417,15 @@ impl Shared {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = self.propose_own(Command::AnnounceMember(announcement), left);
-        match outcome.await? {
-            Outcome::AnnounceMember(outcome) => Ok(outcome),
+        let Outcome::AnnounceMember(outcome) = outcome.await? else {
             // A fresh request id names no other command.
-            _ => Err(WriteError::Undecided),
+            return Err(WriteError::Undecided);
+        };
+        // Whoever is alone starts with the newest format instead of refusing its commands at first.
+        if self.leadership().borrow().is_leader {
+            membership::raise_version(self).await;
         }
+        Ok(outcome)
     }
 
     /// Proposes a command of this module's own.

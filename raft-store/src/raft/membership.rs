@@ -175,7 +175,7 @@ async fn take(shared: &Shared, step: Step) {
 }
 
 /// Proposes the newest format that every member understands.
-async fn raise_version(shared: &Shared) {
+pub(super) async fn raise_version(shared: &Shared) {
     let Some(version) = shared.model.state.read().next_cluster_version() else {
         return;
     };

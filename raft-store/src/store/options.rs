@@ -1,10 +1,12 @@
 //! How a store is opened.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::command::FORMATS;
 use crate::peer::{NoPeers, PeerConnector};
 use crate::seal::SealProvider;
 
@@ -28,6 +30,9 @@ pub struct Options {
     pub api_address: String,
     /// What program this is, told to the others.
     pub program_version: String,
+    /// Command formats that this member says it understands; [`FORMATS`], or less to keep the
+    /// cluster at an older one.
+    pub formats: RangeInclusive<u32>,
 }
 
 /// As what a member starts.
@@ -73,6 +78,7 @@ impl Options {
             runtime: None,
             api_address: String::new(),
             program_version: String::new(),
+            formats: FORMATS,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Start, Store};
 use crate::codec::DecodeError;
-use crate::command::{AddDataKey, AnnounceMember, AnnounceOutcome, FORMATS};
+use crate::command::{AddDataKey, AnnounceMember, AnnounceOutcome};
 use crate::raft::{Member, ReadyError, StartError, StartOptions, WriteError};
 use crate::record::MemberProfile;
 use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
@@ -124,7 +124,7 @@ fn announcement(options: &Options) -> AnnounceMember {
             peer_address: peer_address.into(),
             api_address: options.api_address.as_str().into(),
             program_version: options.program_version.as_str().into(),
-            formats: FORMATS,
+            formats: options.formats.clone(),
         },
     }
 }

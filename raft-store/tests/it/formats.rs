@@ -2,11 +2,12 @@
 #![cfg(feature = "next-format")]
 
 use raft_store::{
-    AnnounceMember, AnnounceOutcome, FORMATS, MemberProfile, ProposeError, SetClusterVersion,
-    SetNote, SetVersionOutcome, State, Store,
+    AnnounceMember, AnnounceOutcome, FORMATS, MemberProfile, Options, ProposeError, SetNote,
+    State, Store,
 };
+use tokio::time::{Duration, Instant};
 
-use crate::fixture::{close, open, proposal};
+use crate::fixture::{STARTS, close, open, options, proposal};
 
 async fn announce(store: &Store, formats: std::ops::RangeInclusive<u32>) {
     let announced = AnnounceMember {
@@ -30,33 +31,42 @@ fn note() -> SetNote {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_command_waits_until_every_member_understands_it() {
-    assert_eq!(FORMATS, 1..=2);
+    assert_eq!(FORMATS, 1..=3);
     let dir = tempfile::tempdir().unwrap();
-    let (store, driver) = open(dir.path()).await.unwrap();
+    let older = Options {
+        formats: 1..=2,
+        ..options(dir.path())
+    };
+    let (store, driver) = Store::start(older, STARTS).await.unwrap();
     let refused = store.propose(note(), proposal()).await;
     assert!(
         matches!(
             refused,
             Err(ProposeError::NotYet {
-                format: 2,
-                cluster_version: 1
+                format: 3,
+                cluster_version: 2
             })
         ),
         "{refused:?}"
     );
-    announce(&store, 1..=1).await;
     assert_eq!(store.read(State::next_cluster_version), None);
     announce(&store, FORMATS).await;
-    assert_eq!(store.read(State::next_cluster_version), Some(2));
-    let set = SetClusterVersion {
-        version: 2,
-        voters: vec![store.status().unwrap().member_id],
-    };
-    let outcome = store.propose(set, proposal()).await.unwrap();
-    assert_eq!(outcome, SetVersionOutcome::Set);
+    let deadline = Instant::now() + STARTS;
+    while store.read(State::cluster_version) < 3 {
+        assert!(Instant::now() < deadline, "the leader did not raise it");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(&*store.propose(note(), proposal()).await.unwrap(), "");
     assert_eq!(&*store.propose(note(), proposal()).await.unwrap(), "hello");
     let read = store.read(|state| state.setting("note").map(<[u8]>::to_vec));
     assert_eq!(read.as_deref(), Some(b"hello".as_slice()));
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_cluster_of_one_starts_with_the_newest_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(store.read(State::cluster_version), *FORMATS.end());
     close(store, driver).await;
 }
