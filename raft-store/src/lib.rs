@@ -23,17 +23,18 @@ pub use crate::codec::DecodeError;
 #[cfg(feature = "next-format")]
 pub use crate::command::SetNote;
 pub use crate::command::{
-    ActivateAuthority, AddDataKey, AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome,
-    AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome, BanAgent, BeginEpoch,
-    BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateInvite, CreateJoinToken,
-    CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries,
-    DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, FORMATS, Operation, Outcome,
-    PrepareAuthority, PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle,
-    PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens, PublishAuthority,
-    RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent, RenewOutcome,
-    RequestId, ResealAuthority, ResealOutcome, SetAgentVersion, SetBundleMode, SetBundleOutcome,
-    SetClusterVersion, SetFederatedBundle, SetSetting, SetSettingOutcome, SetVersionOutcome,
-    UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome, UpdateFederatedBundle,
+    ActivateAuthority, ActivateRoot, AddDataKey, AdmitMember, AdmitOutcome, AnnounceMember,
+    AnnounceOutcome, AppendAuthorities, AttestAgent, AttestOutcome, AuthorityOutcome, BanAgent,
+    BeginEpoch, BundleChange, Command, CreateEntries, CreateEntryOutcome, CreateInvite,
+    CreateJoinToken, CreateJoinTokenOutcome, DeleteAgent, DeleteBundleMode, DeleteBundleOutcome,
+    DeleteEntries, DeleteFederatedBundle, DiscardJoinToken, EntryChange, EntryRule, FORMATS,
+    Operation, Outcome, PrepareAuthority, PrepareSuccessor, PromoteAgentSerial, PromoteOutcome,
+    PruneAgents, PruneBundle, PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens,
+    PublishAuthority, RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent,
+    RenewOutcome, RequestId, ResealAuthority, ResealOutcome, RevokeAuthority, SetAgentVersion,
+    SetBundleMode, SetBundleOutcome, SetClusterVersion, SetFederatedBundle, SetSetting,
+    SetSettingOutcome, SetVersionOutcome, TaintAuthority, UpdateBundleOutcome, UpdateEntries,
+    UpdateEntryOutcome, UpdateFederatedBundle,
 };
 pub use crate::feed::{Changes, Compacted};
 pub use crate::peer::{

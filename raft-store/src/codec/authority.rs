@@ -20,11 +20,11 @@ impl From<AuthorityKind> for wire::AuthorityKind {
     }
 }
 
-fn kind_to_wire(kind: AuthorityKind) -> i32 {
+pub(super) fn kind_to_wire(kind: AuthorityKind) -> i32 {
     wire::AuthorityKind::from(kind).into()
 }
 
-fn kind_from_wire(kind: i32) -> Result<AuthorityKind, DecodeError> {
+pub(super) fn kind_from_wire(kind: i32) -> Result<AuthorityKind, DecodeError> {
     match wire::AuthorityKind::try_from(kind) {
         Ok(wire::AuthorityKind::X509Root) => Ok(AuthorityKind::X509Root),
         Ok(wire::AuthorityKind::X509Intermediate) => Ok(AuthorityKind::X509Intermediate),
@@ -42,6 +42,7 @@ impl From<AuthorityState> for wire::AuthorityState {
             AuthorityState::Active => Self::Active,
             AuthorityState::Old => Self::Old,
             AuthorityState::Tainted => Self::Tainted,
+            AuthorityState::Revoked => Self::Revoked,
         }
     }
 }
@@ -54,6 +55,7 @@ pub(super) fn state_from_wire(state: i32) -> Result<AuthorityState, DecodeError>
         Ok(wire::AuthorityState::Active) => Ok(AuthorityState::Active),
         Ok(wire::AuthorityState::Old) => Ok(AuthorityState::Old),
         Ok(wire::AuthorityState::Tainted) => Ok(AuthorityState::Tainted),
+        Ok(wire::AuthorityState::Revoked) => Ok(AuthorityState::Revoked),
         Ok(wire::AuthorityState::Unspecified) | Err(_) => {
             Err(DecodeError::Field("authority state"))
         }
@@ -94,14 +96,12 @@ impl Stored for AuthorityRecord {
             public_key: self.public_key.clone(),
             issued_at: self.issued_at.as_secs(),
             not_after: self.not_after.as_secs(),
-            sealed_key: Some(self.sealed_key.to_message()),
+            sealed_key: self.sealed_key.as_ref().map(Stored::to_message),
         }
     }
 
     fn from_message(authority: wire::Authority) -> Result<Self, DecodeError> {
-        let sealed_key = authority
-            .sealed_key
-            .ok_or(DecodeError::Field("sealed key"))?;
+        let sealed_key = authority.sealed_key.map(Stored::from_message).transpose()?;
         Ok(Self {
             kind: kind_from_wire(authority.kind)?,
             id: authority.id.into(),
@@ -111,7 +111,7 @@ impl Stored for AuthorityRecord {
             public_key: authority.public_key,
             issued_at: time(authority.issued_at),
             not_after: time(authority.not_after),
-            sealed_key: Stored::from_message(sealed_key)?,
+            sealed_key,
         })
     }
 }

@@ -95,6 +95,7 @@ commands! {
     AddDataKey SetSetting
     CreateInvite PruneInvites AdmitMember AnnounceMember RemoveMember SetClusterVersion
     RemoveDataKey ResealAuthority BeginEpoch
+    PrepareSuccessor ActivateRoot TaintAuthority RevokeAuthority
     #[cfg(feature = "next-format")]
     SetNote
 }

@@ -13,6 +13,7 @@ mod field;
 mod member;
 mod outcome;
 mod record;
+mod rotation;
 mod setting;
 
 #[cfg(test)]

@@ -98,7 +98,11 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         Outcome::PrepareAuthority(outcome)
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
-        | Outcome::RemoveAuthority(outcome) => authority(outcome),
+        | Outcome::RemoveAuthority(outcome)
+        | Outcome::PrepareSuccessor(outcome)
+        | Outcome::ActivateRoot(outcome)
+        | Outcome::TaintAuthority(outcome)
+        | Outcome::RevokeAuthority(outcome) => authority(outcome),
         Outcome::ResealAuthority(outcome) => resealed(*outcome),
         Outcome::SetSetting(outcome) => match outcome {
             SetSettingOutcome::Set => code(1),
@@ -152,6 +156,7 @@ fn authority(outcome: &AuthorityOutcome) -> OutcomeItem {
         AuthorityOutcome::WrongState(state) => numbered(3, state_number(*state)),
         AuthorityOutcome::SlotTaken => code(4),
         AuthorityOutcome::UnknownDataKey => code(5),
+        AuthorityOutcome::Full => code(6),
     }
 }
 
@@ -221,6 +226,7 @@ const fn state_number(state: AuthorityState) -> u64 {
         AuthorityState::Active => 3,
         AuthorityState::Old => 4,
         AuthorityState::Tainted => 5,
+        AuthorityState::Revoked => 6,
     }
 }
 
@@ -232,6 +238,7 @@ pub(crate) const fn state(number: u64) -> Option<AuthorityState> {
         3 => AuthorityState::Active,
         4 => AuthorityState::Old,
         5 => AuthorityState::Tainted,
+        6 => AuthorityState::Revoked,
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use identity::clock::UnixTime;
 use identity::entry::EntryId;
 
 use super::*;
-use crate::command::{DeleteEntries, Envelope, RequestId, SetSetting};
+use crate::command::{DeleteEntries, Envelope, NEWEST_FORMAT, RequestId, SetSetting};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -46,9 +46,12 @@ fn a_newer_frame_or_format_is_refused_not_skipped() {
     newer_frame[0] = 2;
     let mut newer_format = golden();
     newer_format[2] = 9;
-    for (bytes, newest) in [(newer_frame, 2), (newer_format, 9)] {
+    for (bytes, versions) in [
+        (newer_frame, (2, Frame::VERSION.into())),
+        (newer_format, (9, NEWEST_FORMAT)),
+    ] {
         match decode_envelope(&bytes) {
-            Err(DecodeError::NewerFormat { found, known: 1 }) => assert_eq!(found, newest),
+            Err(DecodeError::NewerFormat { found, known }) => assert_eq!((found, known), versions),
             other => panic!("{other:?}"),
         }
     }

@@ -4,6 +4,7 @@
 //! prepared ─▶ published ─▶ active ─▶ old ─▶ removed
 //! ```
 //! At most one authority of a kind is on its way (prepared or published) and at most one is active.
+//! What an operator does beside that is in [`rotation`](super::rotation).
 
 use std::sync::Arc;
 
@@ -85,4 +86,6 @@ pub enum AuthorityOutcome {
     SlotTaken,
     /// Its key is sealed with a data key that has left the ring: seal it anew.
     UnknownDataKey,
+    /// There are as many of this kind as there may be, and all of them are still believed.
+    Full,
 }

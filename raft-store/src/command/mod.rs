@@ -9,6 +9,7 @@ mod bundle;
 mod entry;
 mod join_token;
 mod member;
+mod rotation;
 mod setting;
 
 use std::ops::RangeInclusive;
@@ -39,6 +40,7 @@ pub use self::member::{
     AdmitMember, AdmitOutcome, AnnounceMember, AnnounceOutcome, BeginEpoch, CreateInvite,
     PruneInvites, RemoveMember, RemoveOutcome, SetClusterVersion, SetVersionOutcome,
 };
+pub use self::rotation::{ActivateRoot, PrepareSuccessor, RevokeAuthority, TaintAuthority};
 #[cfg(feature = "next-format")]
 pub use self::setting::SetNote;
 pub use self::setting::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome};
@@ -154,7 +156,8 @@ macro_rules! operations {
 
             /// The names of all commands.
             #[cfg(test)]
-            pub(crate) const NAMES: &[&str] = &[$($(#[cfg($cfg)])? stringify!($name),)*];
+            pub(crate) const NAMES: &[(&str, u32)] =
+                &[$($(#[cfg($cfg)])? (stringify!($name), $format),)*];
         }
 
         $(
@@ -251,6 +254,14 @@ operations! {
     ResealAuthority = 48, format 1 => ResealOutcome;
     /// A new cluster begins with this state.
     BeginEpoch = 49, format 1 => ();
+    /// A new authority enters the own bundle, in place of one that was on its way.
+    PrepareSuccessor = 70, format 2 => AuthorityOutcome;
+    /// A root begins to sign, through an intermediate of its own.
+    ActivateRoot = 71, format 2 => AuthorityOutcome;
+    /// What an old authority signed is to be replaced.
+    TaintAuthority = 72, format 2 => AuthorityOutcome;
+    /// A tainted authority leaves the own bundle.
+    RevokeAuthority = 73, format 2 => AuthorityOutcome;
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
     SetNote = 1000, format 3 => Box<str>;

@@ -133,6 +133,8 @@ pub enum AuthorityState {
     Old,
     /// What it signed is to be replaced.
     Tainted,
+    /// Out of the bundle: nobody believes what it signed.
+    Revoked,
 }
 
 /// A signing key with its certificate.
@@ -154,8 +156,8 @@ pub struct AuthorityRecord {
     pub issued_at: UnixTime,
     /// Its end.
     pub not_after: UnixTime,
-    /// Its private key.
-    pub sealed_key: Sealed,
+    /// Its private key; gone once it is tainted, since it signs nothing any more.
+    pub sealed_key: Option<Sealed>,
 }
 
 /// Ciphertext of a secret. Opens only under the name of its record.

@@ -278,7 +278,11 @@ impl State {
             .into_iter()
             .flat_map(|kind| self.authorities(kind));
         let mut invites = self.invites();
-        authorities.any(|authority| authority.sealed_key.key_id == id)
-            || invites.any(|invite| invite.verifier.key_id == id)
+        authorities.any(|authority| {
+            authority
+                .sealed_key
+                .as_ref()
+                .is_some_and(|key| key.key_id == id)
+        }) || invites.any(|invite| invite.verifier.key_id == id)
     }
 }

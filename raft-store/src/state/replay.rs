@@ -90,6 +90,10 @@ impl State {
             Command::PublishAuthority(_) => Outcome::PublishAuthority(authority(first?)?),
             Command::ActivateAuthority(_) => Outcome::ActivateAuthority(authority(first?)?),
             Command::RemoveAuthority(_) => Outcome::RemoveAuthority(authority(first?)?),
+            Command::PrepareSuccessor(_) => Outcome::PrepareSuccessor(authority(first?)?),
+            Command::ActivateRoot(_) => Outcome::ActivateRoot(authority(first?)?),
+            Command::TaintAuthority(_) => Outcome::TaintAuthority(authority(first?)?),
+            Command::RevokeAuthority(_) => Outcome::RevokeAuthority(authority(first?)?),
             Command::ResealAuthority(_) => Outcome::ResealAuthority(match first?.code {
                 1 => ResealOutcome::Resealed,
                 2 => ResealOutcome::NotFound,
@@ -247,6 +251,7 @@ fn authority(item: &OutcomeItem) -> Option<AuthorityOutcome> {
         3 => AuthorityOutcome::WrongState(state_from_number(item.number)?),
         4 => AuthorityOutcome::SlotTaken,
         5 => AuthorityOutcome::UnknownDataKey,
+        6 => AuthorityOutcome::Full,
         _ => return None,
     })
 }

@@ -148,7 +148,10 @@ impl Store {
                 // Removed meanwhile: there is nothing left to seal.
                 return Ok(());
             };
-            let opened = self.unseal(&name, &current.sealed_key);
+            let Some(sealed_key) = &current.sealed_key else {
+                return Ok(());
+            };
+            let opened = self.unseal(&name, sealed_key);
             let sealed_key = match opened.and_then(|key| self.seal(&name, &key)) {
                 Ok(sealed) => sealed,
                 Err(SealError::UnknownDataKey(_)) => continue,
@@ -175,7 +178,10 @@ impl Store {
             AuthorityKind::ALL
                 .into_iter()
                 .flat_map(|kind| state.authorities(kind))
-                .filter(|authority| Some(authority.sealed_key.key_id) != newest)
+                .filter(|authority| {
+                    let sealed_key = authority.sealed_key.as_ref();
+                    sealed_key.is_some_and(|key| Some(key.key_id) != newest)
+                })
                 .cloned()
                 .collect()
         };

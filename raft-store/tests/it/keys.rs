@@ -28,7 +28,7 @@ async fn prepare(store: &Store, kind: AuthorityKind, id: &str) -> AuthorityOutco
         public_key: vec![1],
         issued_at: NOW,
         not_after: UnixTime::from_secs(NOW.as_secs() + 1000),
-        sealed_key: store.seal(&name, &secret(id)).unwrap(),
+        sealed_key: Some(store.seal(&name, &secret(id)).unwrap()),
     };
     let command = PrepareAuthority { authority };
     store.propose(command, proposal()).await.unwrap()
@@ -41,7 +41,9 @@ fn authority(store: &Store, kind: AuthorityKind, id: &str) -> Arc<AuthorityRecor
 fn opened(store: &Store, kind: AuthorityKind, id: &str) -> Vec<u8> {
     let record = authority(store, kind, id);
     let name = RecordName::authority(kind, id);
-    let secret = store.unseal(&name, &record.sealed_key).unwrap();
+    let secret = store
+        .unseal(&name, record.sealed_key.as_ref().unwrap())
+        .unwrap();
     secret.expose().to_vec()
 }
 
@@ -79,12 +81,13 @@ async fn rotation_reseals_every_authority_and_drops_the_old_key() {
     let tended = store.tend_data_keys(later).await.unwrap().unwrap();
     assert_eq!(tended.removed, [1]);
     for kind in AuthorityKind::ALL {
-        assert_eq!(authority(&store, kind, "a").sealed_key.key_id, 2);
+        let sealed_key = authority(&store, kind, "a").sealed_key.clone();
+        assert_eq!(sealed_key.map(|sealed| sealed.key_id), Some(2));
         assert_eq!(opened(&store, kind, "a"), b"a");
     }
     // What was sealed before opens no more, in this process either.
     let name = RecordName::authority(AuthorityKind::Jwt, "a");
-    let refused = store.unseal(&name, &stale).err();
+    let refused = store.unseal(&name, stale.as_ref().unwrap()).err();
     assert!(
         matches!(refused, Some(SealError::UnknownDataKey(1))),
         "{refused:?}"

@@ -21,8 +21,7 @@ impl State {
         if self.authorities.is_one_coming(*kind) || self.authorities.find(*kind, id).is_some() {
             return AuthorityOutcome::SlotTaken;
         }
-        let key_id = command.authority.sealed_key.key_id;
-        if self.data_keys.record(&key_id).is_none() {
+        if !self.can_open(&command.authority) {
             return AuthorityOutcome::UnknownDataKey;
         }
         let authority = AuthorityRecord {
@@ -102,19 +101,29 @@ impl State {
         let Some((sequence, authority)) = self.authorities.find(command.kind, &command.id) else {
             return ResealOutcome::NotFound;
         };
+        // Its key went meanwhile, and does not come back.
+        if authority.sealed_key.is_none() {
+            return ResealOutcome::NotFound;
+        }
         let key_id = command.sealed_key.key_id;
         if self.data_keys.record(&key_id).is_none() {
             return ResealOutcome::UnknownDataKey;
         }
         let authority = AuthorityRecord {
-            sealed_key: command.sealed_key.clone(),
+            sealed_key: Some(command.sealed_key.clone()),
             ..AuthorityRecord::clone(authority)
         };
         self.authorities.put(sequence, authority, journal);
         ResealOutcome::Resealed
     }
 
-    fn enter_bundle(
+    /// Whether the authority has a key, sealed with a data key of the ring.
+    pub(super) fn can_open(&self, authority: &AuthorityRecord) -> bool {
+        let sealed_key = authority.sealed_key.as_ref();
+        sealed_key.is_some_and(|sealed| self.data_keys.record(&sealed.key_id).is_some())
+    }
+
+    pub(super) fn enter_bundle(
         &mut self,
         authority: &AuthorityRecord,
         trust_domain: &TrustDomain,
@@ -144,20 +153,28 @@ impl State {
         }
     }
 
-    fn leave_bundle(
+    pub(super) fn leave_bundle(
         &mut self,
         authority: &AuthorityRecord,
         trust_domain: &TrustDomain,
         journal: &mut Journal,
     ) {
-        self.withdraw(
-            trust_domain,
-            |root| {
-                authority.kind != AuthorityKind::X509Root
-                    || Some(&root.certificate) != authority.certificate.as_ref()
-            },
-            |key| authority.kind != AuthorityKind::Jwt || key.key_id != authority.id,
-            journal,
-        );
+        self.alter_bundle(trust_domain, journal, |bundle| {
+            let roots = &mut bundle.x509_authorities;
+            roots.retain(|root| !is_root(root, authority));
+            let keys = &mut bundle.jwt_authorities;
+            keys.retain(|key| !is_jwt_key(key, authority));
+        });
     }
+}
+
+/// Whether `root` is how this authority stands in the bundle.
+pub(super) fn is_root(root: &X509Authority, authority: &AuthorityRecord) -> bool {
+    authority.kind == AuthorityKind::X509Root
+        && Some(&root.certificate) == authority.certificate.as_ref()
+}
+
+/// Whether `key` is how this authority stands in the bundle.
+pub(super) fn is_jwt_key(key: &JwtAuthority, authority: &AuthorityRecord) -> bool {
+    authority.kind == AuthorityKind::Jwt && key.key_id == authority.id
 }

@@ -46,20 +46,18 @@ impl State {
         self.bundles.put(sequence, bundle, journal)
     }
 
-    /// Takes authorities out of a bundle; its sequence rises if some were in it.
-    pub(super) fn withdraw(
+    /// Changes a bundle that is there; its sequence rises if that made a difference.
+    pub(super) fn alter_bundle(
         &mut self,
         trust_domain: &TrustDomain,
-        is_kept: impl Fn(&X509Authority) -> bool,
-        is_jwt_kept: impl Fn(&JwtAuthority) -> bool,
         journal: &mut Journal,
+        change: impl FnOnce(&mut Bundle),
     ) {
         let Some((sequence, present)) = self.bundles.find(trust_domain) else {
             return;
         };
         let mut bundle = Bundle::clone(present);
-        bundle.x509_authorities.retain(is_kept);
-        bundle.jwt_authorities.retain(is_jwt_kept);
+        change(&mut bundle);
         if bundle != **present {
             bundle.sequence = bundle.sequence.saturating_add(1);
             self.bundles.put(sequence, bundle, journal);

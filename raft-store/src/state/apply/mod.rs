@@ -7,6 +7,7 @@ mod entry;
 mod epoch;
 mod join_token;
 mod member;
+mod rotation;
 mod setting;
 
 use std::sync::Arc;
@@ -112,6 +113,12 @@ impl State {
                 Done::ActivateAuthority(self.activate_authority(c, journal))
             }
             Command::RemoveAuthority(c) => Done::RemoveAuthority(self.remove_authority(c, journal)),
+            Command::PrepareSuccessor(c) => {
+                Done::PrepareSuccessor(self.prepare_successor(c, journal))
+            }
+            Command::ActivateRoot(c) => Done::ActivateRoot(self.activate_root(c, journal)),
+            Command::TaintAuthority(c) => Done::TaintAuthority(self.taint_authority(c, journal)),
+            Command::RevokeAuthority(c) => Done::RevokeAuthority(self.revoke_authority(c, journal)),
             Command::AddDataKey(c) => Done::AddDataKey(self.add_data_key(c, journal)),
             Command::SetSetting(c) => Done::SetSetting(self.set_setting(c, journal)),
             Command::RemoveDataKey(c) => Done::RemoveDataKey(self.remove_data_key(*c, journal)),

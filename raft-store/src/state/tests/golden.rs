@@ -1,8 +1,9 @@
-//! What format 1 looks like, byte by byte, and what it means: the state that its commands lead to.
+//! What each format looks like, byte by byte, and what it means: the state that its commands lead
+//! to.
 //!
-//! The file is of the first program that wrote this format and stays: a later program that reads it
-//! otherwise breaks clusters that exist. `REWRITE=1` writes it anew, for a format that no release
-//! has yet.
+//! A file is of the first program that wrote its format and stays: a later program that reads it
+//! otherwise breaks clusters that exist. `REWRITE=2` writes that of format 2 anew, for a format that
+//! no release has yet.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use crate::command::{Command, Envelope, RequestId};
 use crate::state::{Loader, State, TableId};
 
 const FORMAT_1: &str = include_str!("golden/format_1.txt");
+const FORMAT_2: &str = include_str!("golden/format_2.txt");
 
 /// A file of commands, each with its bytes, then the rows that they lead to, then the hash.
 struct Golden<'a> {
@@ -71,9 +73,9 @@ fn shown(rows: &BTreeMap<Box<[u8]>, Vec<u8>>) -> Vec<String> {
         .collect()
 }
 
-fn rewrite(golden: &Golden<'_>) {
+fn rewrite(format: u32, golden: &Golden<'_>) {
     let mut text =
-        String::from("# Format 1: commands with their bytes, rows, hash of the state.\n");
+        format!("# Format {format}: commands with their bytes, rows, hash of the state.\n");
     let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
     for (number, line) in (0_u128..).zip(&lines) {
         let (_, envelope) = parse(line, number);
@@ -84,15 +86,25 @@ fn rewrite(golden: &Golden<'_>) {
         writeln!(text, "row {row}").unwrap();
     }
     writeln!(text, "hash {}", state.state_hash()).unwrap();
-    let path = "src/state/tests/golden/format_1.txt";
+    let path = format!("src/state/tests/golden/format_{format}.txt");
     std::fs::write(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")), text).unwrap();
 }
 
 #[test]
 fn commands_of_format_1_have_their_bytes_and_their_meaning() {
-    let golden = read(FORMAT_1);
-    if std::env::var_os("REWRITE").is_some() {
-        rewrite(&golden);
+    check(1, FORMAT_1);
+}
+
+/// With those of format 1 that they need.
+#[test]
+fn commands_of_format_2_have_their_bytes_and_their_meaning() {
+    check(2, FORMAT_2);
+}
+
+fn check(format: u32, file: &str) {
+    let golden = read(file);
+    if std::env::var_os("REWRITE").is_some_and(|asked| *asked == *format.to_string()) {
+        rewrite(format, &golden);
         return;
     }
     let mut seen = Vec::new();
@@ -100,12 +112,12 @@ fn commands_of_format_1_have_their_bytes_and_their_meaning() {
         let (_, envelope) = parse(line, number);
         assert_eq!(hex(&encode_envelope(&envelope)), *bytes, "{line}");
         assert_eq!(decode_envelope(&unhex(bytes)).unwrap(), envelope, "{line}");
-        assert_eq!(envelope.command.format(), 1);
+        assert!(envelope.command.format() <= format, "{line}");
         seen.push(envelope.command.name());
     }
     let missing: Vec<_> = Command::NAMES
         .iter()
-        .filter(|name| !seen.contains(name) && **name != "SetNote")
+        .filter(|(name, of)| *of == format && !seen.contains(name))
         .collect();
     assert!(missing.is_empty(), "no golden bytes of {missing:?}");
 
@@ -117,36 +129,12 @@ fn commands_of_format_1_have_their_bytes_and_their_meaning() {
 
 #[test]
 fn rows_of_format_1_load() {
-    let golden = read(FORMAT_1);
-    let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
-    let (_, mut state) = apply(&lines);
-    let mut tables = Vec::new();
-    let mut loader = Loader::default();
-    for row in &golden.rows {
-        let (key, value) = row.split_once(' ').unwrap();
-        let key = unhex(key);
-        loader.row(&key, &unhex(value)).unwrap();
-        tables.push(key[0]);
-    }
-    tables.dedup();
+    let (mut state, mut loaded, tables) = load(FORMAT_1);
     assert_eq!(
         tables,
         (2..=12).collect::<Vec<u8>>(),
         "a table without a golden row"
     );
-    let (revision, sequence, hash) = state.position();
-    let position = wire::Position {
-        revision: revision.as_u64(),
-        sequence: sequence.as_u64(),
-        state_hash: hash.as_bytes().to_vec(),
-        ..Default::default()
-    };
-    let position = prost::Message::encode_to_vec(&position);
-    loader
-        .row(&TableId::Position.row_key(&[]), &position)
-        .unwrap();
-    let mut loaded = loader.finish().unwrap();
-    assert_eq!(loaded.position(), state.position());
     assert!(state.entry_count() > 0);
     for (_, entry) in state.entries_after(None) {
         let (parent, spiffe_id) = (&entry.parent_id, &entry.spiffe_id);
@@ -163,13 +151,56 @@ fn rows_of_format_1_load() {
         "prune-entries before=6000",
         "delete-bundle partner.example delete",
     ] {
-        let (index, envelope) = parse(line, 1 << 64);
-        let envelope = Envelope {
-            request_id: RequestId::random(),
-            ..envelope
-        };
-        let outcome = state.apply(index, &envelope).outcome;
-        assert_eq!(loaded.apply(index, &envelope).outcome, outcome, "{line}");
-        assert_eq!(loaded.position(), state.position(), "{line}");
+        same_outcome(&mut state, &mut loaded, line);
     }
+}
+
+#[test]
+fn rows_of_format_2_load() {
+    let (mut state, mut loaded, _) = load(FORMAT_2);
+    for line in ["successor root e", "revoke root b"] {
+        same_outcome(&mut state, &mut loaded, line);
+    }
+}
+
+/// Both go on alike.
+fn same_outcome(state: &mut State, loaded: &mut State, line: &str) {
+    let (index, envelope) = parse(line, 1 << 64);
+    let envelope = Envelope {
+        request_id: RequestId::random(),
+        ..envelope
+    };
+    let outcome = state.apply(index, &envelope).outcome;
+    assert_eq!(loaded.apply(index, &envelope).outcome, outcome, "{line}");
+    assert_eq!(loaded.position(), state.position(), "{line}");
+}
+
+/// The state that the commands of a file lead to, the one that its rows make, and their tables.
+fn load(file: &str) -> (State, State, Vec<u8>) {
+    let golden = read(file);
+    let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
+    let (_, state) = apply(&lines);
+    let mut tables = Vec::new();
+    let mut loader = Loader::default();
+    for row in &golden.rows {
+        let (key, value) = row.split_once(' ').unwrap();
+        let key = unhex(key);
+        loader.row(&key, &unhex(value)).unwrap();
+        tables.push(key[0]);
+    }
+    tables.dedup();
+    let (revision, sequence, hash) = state.position();
+    let position = wire::Position {
+        revision: revision.as_u64(),
+        sequence: sequence.as_u64(),
+        state_hash: hash.as_bytes().to_vec(),
+        ..Default::default()
+    };
+    let position = prost::Message::encode_to_vec(&position);
+    loader
+        .row(&TableId::Position.row_key(&[]), &position)
+        .unwrap();
+    let loaded = loader.finish().unwrap();
+    assert_eq!(loaded.position(), state.position());
+    (state, loaded, tables)
 }

@@ -32,6 +32,11 @@ fn authorities() {
 }
 
 #[test]
+fn rotation_by_hand() {
+    check("rotation.txt", include_str!("scripts/rotation.txt"));
+}
+
+#[test]
 fn members() {
     check("members.txt", include_str!("scripts/members.txt"));
 }

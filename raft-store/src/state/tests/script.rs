@@ -426,18 +426,13 @@ fn authority_command(line: &Line<'_>) -> Command {
     let trust_domain = trust_domain("example.org");
     match line.word(0) {
         "prepare" => PrepareAuthority {
-            authority: AuthorityRecord {
-                kind,
-                state: AuthorityState::Active,
-                issuer_id: None,
-                certificate: (kind != AuthorityKind::Jwt)
-                    .then(|| CertificateDer::from(id.as_bytes().to_vec())),
-                public_key: id.as_bytes().to_vec(),
-                id,
-                issued_at: UnixTime::from_secs(1000),
-                not_after: UnixTime::from_secs(9000),
-                sealed_key: line.sealed(),
-            },
+            authority: authority(kind, id, line),
+        }
+        .into(),
+        "successor" => PrepareSuccessor {
+            authority: authority(kind, id, line),
+            trust_domain,
+            at_most: 3,
         }
         .into(),
         "publish" => PublishAuthority {
@@ -447,6 +442,23 @@ fn authority_command(line: &Line<'_>) -> Command {
         }
         .into(),
         "activate" => ActivateAuthority { kind, id }.into(),
+        "activate-through" => ActivateRoot {
+            id,
+            intermediate: authority(AuthorityKind::X509Intermediate, line.word(3).into(), line),
+        }
+        .into(),
+        "taint" => TaintAuthority {
+            kind,
+            id,
+            trust_domain,
+        }
+        .into(),
+        "revoke" => RevokeAuthority {
+            kind,
+            id,
+            trust_domain,
+        }
+        .into(),
         "reseal" => ResealAuthority {
             kind,
             id,
@@ -460,6 +472,21 @@ fn authority_command(line: &Line<'_>) -> Command {
         }
         .into(),
         other => panic!("unknown command {other}"),
+    }
+}
+
+fn authority(kind: AuthorityKind, id: Box<str>, line: &Line<'_>) -> AuthorityRecord {
+    AuthorityRecord {
+        kind,
+        state: AuthorityState::Active,
+        issuer_id: line.options.get("issuer").map(|id| (*id).into()),
+        certificate: (kind != AuthorityKind::Jwt)
+            .then(|| CertificateDer::from(id.as_bytes().to_vec())),
+        public_key: id.as_bytes().to_vec(),
+        id,
+        issued_at: UnixTime::from_secs(1000),
+        not_after: UnixTime::from_secs(9000),
+        sealed_key: Some(line.sealed()),
     }
 }
 
@@ -529,8 +556,14 @@ fn shown(entry: &RegistrationEntry) -> String {
 fn bundle(bundle: &Bundle) -> String {
     let x509 = bundle.x509_authorities.len();
     let jwt = bundle.jwt_authorities.len();
+    let tainted_roots = bundle.x509_authorities.iter().filter(|one| one.tainted);
+    let tainted_keys = bundle.jwt_authorities.iter().filter(|one| one.tainted);
+    let tainted = match tainted_roots.count() + tainted_keys.count() {
+        0 => String::new(),
+        count => format!(", {count} tainted"),
+    };
     format!(
-        "{} sequence {}, {x509} x509, {jwt} jwt",
+        "{} sequence {}, {x509} x509, {jwt} jwt{tainted}",
         bundle.trust_domain, bundle.sequence
     )
 }
@@ -564,7 +597,11 @@ fn brief(outcome: &Outcome) -> String {
         Outcome::PrepareAuthority(outcome)
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
-        | Outcome::RemoveAuthority(outcome) => match outcome {
+        | Outcome::RemoveAuthority(outcome)
+        | Outcome::PrepareSuccessor(outcome)
+        | Outcome::ActivateRoot(outcome)
+        | Outcome::TaintAuthority(outcome)
+        | Outcome::RevokeAuthority(outcome) => match outcome {
             AuthorityOutcome::Done(record) => format!("{} {:?}", record.id, record.state),
             other => format!("rejected: {other:?}"),
         },
