@@ -30,6 +30,8 @@ pub struct TestAuthority {
     issuer: Signer,
     jwt_key: Key,
     jwt_key_id: String,
+    /// Those that signed before.
+    former: Bundle,
 }
 
 struct Signer(Issuer<'static, PrivateKey>);
@@ -68,14 +70,34 @@ impl TestAuthority {
             .signed_by(&key, &root_issuer)
             .expect("a root signs an intermediate");
         Self {
-            trust_domain,
             now,
             root: root.der().clone(),
             intermediate: intermediate.der().clone(),
             issuer: Signer(Issuer::new(params, key)),
             jwt_key: Key(new_key()),
             jwt_key_id: "test-jwt-key".into(),
+            former: Bundle::empty(trust_domain.clone()),
+            trust_domain,
         }
+    }
+
+    /// Signs with a new root, intermediate and JWT key from now on. Those before stay in the bundle
+    /// and are tainted.
+    pub fn rotate_and_taint(&mut self) {
+        let mut former = self.bundle();
+        for root in &mut former.x509_authorities {
+            root.tainted = true;
+        }
+        for key in &mut former.jwt_authorities {
+            key.tainted = true;
+        }
+        let next = Self::at(self.trust_domain.as_str(), self.now);
+        let jwt_key_id = format!("{}-{}", next.jwt_key_id, former.sequence);
+        *self = Self {
+            former,
+            jwt_key_id,
+            ..next
+        };
     }
 
     /// The trust domain.
@@ -88,22 +110,21 @@ impl TestAuthority {
         SpiffeId::from_parts(&self.trust_domain, path).expect("tests name valid paths")
     }
 
-    /// The root certificate and the JWT key.
+    /// The root certificate and the JWT key, after those that signed before.
     pub fn bundle(&self) -> Bundle {
-        Bundle {
-            x509_authorities: vec![X509Authority {
-                certificate: self.root.clone(),
-                tainted: false,
-            }],
-            jwt_authorities: vec![JwtAuthority {
-                key_id: self.jwt_key_id.as_str().into(),
-                public_key: self.jwt_key.0.public_key_der().to_vec(),
-                expires_at: None,
-                tainted: false,
-            }],
-            sequence: 1,
-            ..Bundle::empty(self.trust_domain.clone())
-        }
+        let mut bundle = self.former.clone();
+        bundle.x509_authorities.push(X509Authority {
+            certificate: self.root.clone(),
+            tainted: false,
+        });
+        bundle.jwt_authorities.push(JwtAuthority {
+            key_id: self.jwt_key_id.as_str().into(),
+            public_key: self.jwt_key.0.public_key_der().to_vec(),
+            expires_at: None,
+            tainted: false,
+        });
+        bundle.sequence += 1;
+        bundle
     }
 
     /// The key that signs JWT-SVIDs, and its id.

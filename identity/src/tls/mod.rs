@@ -9,6 +9,7 @@ mod material;
 mod member;
 mod peer;
 mod pin;
+mod taint;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -25,6 +26,7 @@ pub use member::{
 };
 pub use peer::{PeerError, PeerIdentity, handshake_failure, peer_identity, verify_svid_chain};
 pub use pin::AuthorityPin;
+pub use taint::{Issuers, TaintedAuthorities};
 pub use verifier::ClientPolicy;
 
 /// Why a TLS configuration could not be made.
