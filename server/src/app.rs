@@ -23,6 +23,7 @@ use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use raft_store::{
@@ -36,12 +37,13 @@ use crate::api::cluster::ClusterApi;
 use crate::api::debug::DebugApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
+use crate::api::local_authority::LocalAuthorityApi;
 use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
 use crate::attest::{Attestation, AttestorHost, Attestors};
 use crate::bundles::Bundles;
-use crate::ca::{Ca, Policy, ServerSvidTask};
+use crate::ca::{Ca, LocalAuthorities, Policy, ServerSvidTask};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{
@@ -219,6 +221,7 @@ impl Foundation {
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
         let parts = Parts {
             attestation: attestation(config, &store, &ca, &clock).await?,
+            authorities: authorities.by_hand(&ca),
             // Nothing is shown before it can be signed.
             material: SharedTlsMaterial::new(TlsMaterial::new(None, [])?),
             cluster: ClusterControl {
@@ -316,6 +319,7 @@ async fn stop(supervisor: Supervisor) {
 struct Parts {
     store: Store,
     ca: Ca,
+    authorities: LocalAuthorities,
     clock: Arc<dyn Clock>,
     attestation: Attestation,
     cluster: ClusterControl,
@@ -402,6 +406,9 @@ impl Parts {
                 self.bundles(own()),
                 self.ca.clone(),
                 self.gate.clone(),
+            )),
+            local_authority: LocalAuthorityServer::new(LocalAuthorityApi::new(
+                self.authorities.clone(),
             )),
             logger: LoggerServer::new(LoggerApi::new(daemon::log::of_process())),
             svid: SvidServer::new(SvidApi::new(svids, own())),

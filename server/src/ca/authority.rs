@@ -91,6 +91,11 @@ impl NewAuthority {
         Self::x509(AuthorityKind::Peer, key, issued, None, now)
     }
 
+    /// Its kind.
+    pub(super) fn kind(&self) -> AuthorityKind {
+        self.kind
+    }
+
     /// Its id: the subject key id in lower-case hex, or the JWT key id.
     pub(super) fn id(&self) -> &str {
         &self.id
@@ -112,7 +117,7 @@ impl NewAuthority {
             public_key: self.key.public_key_der().to_vec(),
             issued_at: self.issued_at,
             not_after: self.not_after,
-            sealed_key,
+            sealed_key: Some(sealed_key),
         }
     }
 
@@ -151,7 +156,7 @@ impl NewAuthority {
 
 /// Why no authority was made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MakeError {
+pub enum MakeError {
     /// The key could not be made.
     #[error("key could not be made")]
     Key(#[from] KeyError),

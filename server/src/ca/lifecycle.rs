@@ -5,9 +5,14 @@
 //! prepared ─▶ published ─▶ active ─▶ old ─▶ removed
 //! ```
 //! What must hold: an authority signs only after it was published; at most [`MAX_AUTHORITIES`] of
-//! a kind exist; an authority leaves the bundle only when nothing that it signed is valid any more.
+//! a kind exist; an authority leaves the bundle only when nothing that it signed is valid any more,
+//! or when its place is needed for one without which nothing could be signed.
 //! Each step is one store operation, so a crash between two of them leaves records from which the
 //! same function finds the next.
+//!
+//! An operator may move authorities, too ([`by_hand`](super::by_hand)). What was prepared so is
+//! activated here when the time has come, unless the operator did it before; what is tainted or
+//! revoked is left alone until its end, or until its place is needed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,16 +53,18 @@ pub(super) fn next_step(
     let over = |authority: &&Arc<AuthorityRecord>| {
         authority.state != AuthorityState::Active && removed_at(authority) <= now
     };
-    if let Some(authority) = authorities.iter().find(over) {
+    let is_astray = |authority: &&Arc<AuthorityRecord>| {
+        is_coming(authority) && is_below_another(kind, authority, root)
+    };
+    let leaving = authorities.iter().find(over);
+    let leaving = leaving.or_else(|| authorities.iter().find(is_astray));
+    if let Some(authority) = leaving.or_else(|| surplus(kind, authorities)) {
         return Some(Step::Remove(authority.id.clone()));
     }
     if let Some(prepared) = in_state(AuthorityState::Prepared) {
         return Some(Step::Publish(prepared.id.clone()));
     }
-    let superseded = |authority: &AuthorityRecord| {
-        kind == AuthorityKind::X509Intermediate
-            && root.is_some_and(|root| authority.issuer_id.as_ref() != Some(&root.id))
-    };
+    let superseded = |active: &AuthorityRecord| is_below_another(kind, active, root);
     let active = in_state(AuthorityState::Active);
     let next = in_state(AuthorityState::Published);
     match (active, next) {
@@ -67,8 +74,48 @@ pub(super) fn next_step(
             due.then(|| Step::Activate(next.id.clone()))
         }
         (Some(active), None) if now < prepare_at(active) && !superseded(active) => None,
-        (_, None) => make_room(kind, authorities).or_else(|| prepare(kind, authorities, root, now)),
+        (active, None) => {
+            let is_urgent = active.is_none_or(|active| activate_at(active) <= now);
+            let making_room = make_room(kind, authorities, is_urgent);
+            making_room.or_else(|| prepare(kind, authorities, root, now))
+        }
     }
+}
+
+fn is_coming(authority: &AuthorityRecord) -> bool {
+    matches!(
+        authority.state,
+        AuthorityState::Prepared | AuthorityState::Published
+    )
+}
+
+/// Whether `authority` is an intermediate below another root than the active one.
+fn is_below_another(
+    kind: AuthorityKind,
+    authority: &AuthorityRecord,
+    root: Option<&AuthorityRecord>,
+) -> bool {
+    kind == AuthorityKind::X509Intermediate
+        && root.is_some_and(|root| authority.issuer_id.as_ref() != Some(&root.id))
+}
+
+/// An old intermediate that is one too many, since a root that takes over brings its own.
+fn surplus(
+    kind: AuthorityKind,
+    authorities: &[Arc<AuthorityRecord>],
+) -> Option<&Arc<AuthorityRecord>> {
+    if kind != AuthorityKind::X509Intermediate || authorities.len() <= MAX_AUTHORITIES {
+        return None;
+    }
+    oldest(authorities, AuthorityState::Old)
+}
+
+fn oldest(
+    authorities: &[Arc<AuthorityRecord>],
+    state: AuthorityState,
+) -> Option<&Arc<AuthorityRecord>> {
+    let of_state = authorities.iter().filter(|one| one.state == state);
+    of_state.min_by_key(|authority| authority.issued_at)
 }
 
 /// When the successor of `authority` has to exist.
@@ -126,16 +173,29 @@ fn prepare(
     (issuer_at_hand && authorities.len() < MAX_AUTHORITIES).then_some(Step::Prepare)
 }
 
-/// The oldest intermediate that signs no more goes when its place is needed: it travels with the
-/// SVIDs that it signed, so they stay valid. Roots and JWT keys are looked up in the bundle and
-/// stay until their end.
-fn make_room(kind: AuthorityKind, authorities: &[Arc<AuthorityRecord>]) -> Option<Step> {
-    if kind != AuthorityKind::X509Intermediate || authorities.len() < MAX_AUTHORITIES {
+/// Who goes when a place is needed. What is revoked nobody believes any more. An old intermediate
+/// travels with the SVIDs that it signed, so they stay valid. Roots and JWT keys are looked up in
+/// the bundle and stay until their end, unless nothing could be signed otherwise.
+fn make_room(
+    kind: AuthorityKind,
+    authorities: &[Arc<AuthorityRecord>],
+    is_urgent: bool,
+) -> Option<Step> {
+    if authorities.len() < MAX_AUTHORITIES {
         return None;
     }
-    let oldest = authorities
-        .iter()
-        .filter(|authority| authority.state == AuthorityState::Old)
-        .min_by_key(|authority| authority.issued_at)?;
-    Some(Step::Remove(oldest.id.clone()))
+    let may_go: &[AuthorityState] = match (kind, is_urgent) {
+        (AuthorityKind::X509Intermediate, _) => &[AuthorityState::Old],
+        (AuthorityKind::X509Root | AuthorityKind::Jwt, true) => &[
+            AuthorityState::Revoked,
+            AuthorityState::Tainted,
+            AuthorityState::Old,
+        ],
+        (AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer, _) => {
+            &[AuthorityState::Revoked]
+        }
+    };
+    let mut states = may_go.iter();
+    let leaving = states.find_map(|state| oldest(authorities, *state))?;
+    Some(Step::Remove(leaving.id.clone()))
 }

@@ -6,13 +6,16 @@
 
 mod activation;
 mod authority;
+mod by_hand;
 mod certificate;
 mod der;
 mod fence;
 mod lifecycle;
+mod maker;
 mod name;
 mod policy;
 mod reconcile;
+mod report;
 mod server_svid;
 mod signer;
 mod validation;
@@ -38,7 +41,9 @@ use crate::ca::{
     signer::{JwtRequest, LeafRequest, Signer},
 };
 pub use crate::ca::{
+    by_hand::{LocalAuthorities, LocalAuthorityError, LocalAuthorityState, LocalKind, Standing},
     fence::Stale,
+    maker::MakerError,
     name::{DistinguishedName, NameError},
     policy::Policy,
     reconcile::AuthorityTask,
@@ -237,16 +242,6 @@ impl Ca {
     /// Cancel-safe.
     pub async fn ready(&self) {
         self.0.activation.wait_until(|| self.can_sign()).await;
-    }
-
-    /// The certificate of the intermediate that signs now.
-    fn active_intermediate(&self) -> Option<CertificateDer<'static>> {
-        self.0
-            .signer
-            .issuers()
-            .x509
-            .as_ref()
-            .map(|issuer| issuer.certificate().clone())
     }
 
     /// Whether this member may sign for its cluster now, whatever it signs with.

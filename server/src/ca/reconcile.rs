@@ -8,27 +8,24 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use daemon::supervisor::Shutdown;
-use identity::{
-    clock::Clock,
-    lifetime::BACKDATE,
-    secret::{KeyError, PrivateKey},
-};
+use identity::clock::Clock;
 use raft_store::{
-    ActivateAuthority, AuthorityKind, AuthorityOutcome, AuthorityRecord, AuthorityState,
-    ChangeKind, Changes, Operation, PrepareAuthority, Proposal, ProposeError, PublishAuthority,
-    ReadError, RecordName, RemoveAuthority, SealError, State, Store,
+    ActivateAuthority, ActivateRoot, AuthorityKind, AuthorityOutcome, AuthorityRecord, ChangeKind,
+    Changes, Operation, PrepareAuthority, Proposal, ProposeError, PublishAuthority, ReadError,
+    RemoveAuthority, State, Store,
 };
 use tracing::{info, warn};
 
 use crate::ca::{
     Ca, Inner,
     activation::Activation,
-    authority::{MakeError, NewAuthority, Root},
-    certificate::Validity,
+    by_hand::LocalAuthorities,
     fence::Fence,
     lifecycle::{self, Step},
+    maker::{AuthorityMaker, MakerError, StandAlone, active},
     policy::Policy,
-    signer::{Issuers, JwtIssuer, SignError, Signer, X509Issuer},
+    report::{self, Done},
+    signer::{Issuers, Signer},
 };
 use crate::leadership::{self, Leadership};
 
@@ -38,6 +35,7 @@ pub struct AuthorityTask {
     store: Store,
     clock: Arc<dyn Clock>,
     policy: Arc<Policy>,
+    maker: AuthorityMaker,
     signer: Arc<Signer>,
     activation: Activation,
 }
@@ -50,6 +48,11 @@ impl Ca {
         let policy = Arc::new(policy);
         let signer = Arc::new(Signer::default());
         let activation = Activation::default();
+        let maker = AuthorityMaker {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            policy: Arc::clone(&policy),
+        };
         let ca = Self(Arc::new(Inner {
             signer: Arc::clone(&signer),
             policy: Arc::clone(&policy),
@@ -61,6 +64,7 @@ impl Ca {
             store,
             clock,
             policy,
+            maker,
             signer,
             activation,
         };
@@ -75,6 +79,11 @@ impl Ca {
 }
 
 impl AuthorityTask {
+    /// The same authorities, for operators to move by hand.
+    pub fn by_hand(&self, ca: &Ca) -> LocalAuthorities {
+        LocalAuthorities::new(ca.clone(), self.maker.clone())
+    }
+
     /// Looks after the authorities until `shutdown`.
     ///
     /// # Errors
@@ -152,11 +161,12 @@ impl AuthorityTask {
             return Ok(false);
         };
         match self.carry_out(kind, &step).await? {
-            AuthorityOutcome::Done(authority) => report(&step, &authority),
+            AuthorityOutcome::Done(authority) => tell(&step, &authority),
             AuthorityOutcome::NotFound
             | AuthorityOutcome::WrongState(_)
             | AuthorityOutcome::SlotTaken
-            | AuthorityOutcome::UnknownDataKey => return Err(StepError::Overtaken),
+            | AuthorityOutcome::UnknownDataKey
+            | AuthorityOutcome::Full => return Err(StepError::Overtaken),
         }
         self.load_issuers()?;
         Ok(true)
@@ -198,7 +208,7 @@ impl AuthorityTask {
                 })
                 .await
             }
-            Step::Activate(id) => self.propose(ActivateAuthority { kind, id }).await,
+            Step::Activate(id) => self.activate(kind, id).await,
             Step::Remove(id) => {
                 self.propose(RemoveAuthority {
                     kind,
@@ -221,38 +231,41 @@ impl AuthorityTask {
             .map_err(StepError::Store)
     }
 
-    /// Makes an authority; its key leaves this function sealed.
-    async fn new_record(&self, kind: AuthorityKind) -> Result<AuthorityRecord, StepError> {
-        let policy = Arc::clone(&self.policy);
-        let now = self.clock.now();
-        let root = match kind {
-            AuthorityKind::X509Intermediate => Some(self.unsealed_root()?),
-            AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer => None,
+    /// A root that takes over from another one does so together with an intermediate of its own.
+    async fn activate(
+        &self,
+        kind: AuthorityKind,
+        id: Box<str>,
+    ) -> Result<AuthorityOutcome, StepError> {
+        let (root, takes_over) = self.store.read(|state| {
+            let takes_over = active(state, kind).is_some() && state.cluster_version() >= ROTATION;
+            (state.authority(kind, &id).cloned(), takes_over)
+        });
+        let root = root.filter(|root| root.kind == AuthorityKind::X509Root && takes_over);
+        let Some(root) = root else {
+            return self.propose(ActivateAuthority { kind, id }).await;
         };
-        let making =
-            tokio::task::spawn_blocking(move || match (kind, root, &policy.peer_trust_domain) {
-                (AuthorityKind::Jwt, ..) => NewAuthority::jwt(&policy, now),
-                (AuthorityKind::Peer, _, Some(domain)) => NewAuthority::peer(domain, now),
-                (_, Some(root), _) => NewAuthority::intermediate(&policy, root, now),
-                (_, None, _) => NewAuthority::root(&policy, now),
-            });
-        let new = making.await.map_err(StepError::Interrupted)??;
-        let sealed_key = self
-            .store
-            .seal(&RecordName::authority(kind, new.id()), new.key().pkcs8())?;
-        Ok(new.into_record(sealed_key))
+        let intermediate = self.maker.make_below(&root).await?;
+        self.propose(ActivateRoot { id, intermediate }).await
     }
 
-    /// The active root with its key, which leaves the store for one signature only.
-    fn unsealed_root(&self) -> Result<Root, StepError> {
-        let root = self
-            .store
-            .read(|state| active(state, AuthorityKind::X509Root));
-        let root = root.ok_or(StepError::Overtaken)?;
-        Ok(Root {
-            id: root.id.clone(),
-            issuer: self.x509_issuer(&root)?,
-        })
+    async fn new_record(&self, kind: AuthorityKind) -> Result<AuthorityRecord, StepError> {
+        let made = match (kind, &self.policy.peer_trust_domain) {
+            (AuthorityKind::X509Root, _) => self.maker.make(StandAlone::Root).await,
+            (AuthorityKind::Jwt, _) => self.maker.make(StandAlone::Jwt).await,
+            (AuthorityKind::Peer, Some(domain)) => {
+                self.maker.make(StandAlone::Peer(domain.clone())).await
+            }
+            (AuthorityKind::X509Intermediate, _) => {
+                let root = self
+                    .store
+                    .read(|state| active(state, AuthorityKind::X509Root));
+                let root = root.ok_or(StepError::Overtaken)?;
+                self.maker.make_below(&root).await
+            }
+            (AuthorityKind::Peer, None) => return Err(StepError::Overtaken),
+        };
+        Ok(made?)
     }
 
     /// Lets the signer use the authorities that are active now. Ids are never used twice, so an
@@ -277,45 +290,21 @@ impl AuthorityTask {
         }
         let issuers = Issuers {
             x509: x509
-                .map(|record| self.x509_issuer(&record))
+                .map(|record| self.maker.x509_issuer(&record))
                 .transpose()?
                 .map(Arc::new),
             jwt: jwt
-                .map(|record| self.jwt_issuer(&record))
+                .map(|record| self.maker.jwt_issuer(&record))
                 .transpose()?
                 .map(Arc::new),
             peer: peer
-                .map(|record| self.x509_issuer(&record))
+                .map(|record| self.maker.x509_issuer(&record))
                 .transpose()?
                 .map(Arc::new),
         };
         self.signer.replace(issuers);
         self.activation.announce();
         Ok(())
-    }
-
-    fn x509_issuer(&self, record: &AuthorityRecord) -> Result<X509Issuer, StepError> {
-        let certificate = record.certificate.clone().ok_or(StepError::NoCertificate)?;
-        let key = self.unsealed_key(record)?;
-        X509Issuer::new(record.id.clone(), certificate, key).map_err(StepError::Sign)
-    }
-
-    fn jwt_issuer(&self, record: &AuthorityRecord) -> Result<JwtIssuer, StepError> {
-        let validity = Validity {
-            not_before: record.issued_at.saturating_sub(BACKDATE),
-            not_after: record.not_after,
-        };
-        Ok(JwtIssuer::new(
-            record.id.clone(),
-            self.unsealed_key(record)?,
-            validity,
-        ))
-    }
-
-    fn unsealed_key(&self, record: &AuthorityRecord) -> Result<PrivateKey, StepError> {
-        let name = RecordName::authority(record.kind, &record.id);
-        let pkcs8 = self.store.unseal(&name, &record.sealed_key)?;
-        PrivateKey::from_pkcs8(pkcs8.expose()).map_err(StepError::Key)
     }
 }
 
@@ -331,24 +320,9 @@ pub(crate) enum StepError {
     /// The records changed in the meantime: somebody else did a step.
     #[error("authorities changed in the meantime")]
     Overtaken,
-    /// A new authority could not be made.
-    #[error("authority could not be made")]
-    Make(#[from] MakeError),
-    /// The thread that makes it did not finish.
-    #[error("making of an authority was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
-    /// A key could not be sealed or unsealed.
-    #[error("key could not be sealed or unsealed")]
-    Seal(#[from] SealError),
-    /// An unsealed key cannot be read.
-    #[error("unsealed key cannot be read")]
-    Key(#[source] KeyError),
-    /// The record of an X.509 authority holds no certificate.
-    #[error("x509 authority without a certificate")]
-    NoCertificate,
-    /// The certificate of an authority does not fit its key.
-    #[error("authority cannot be used")]
-    Sign(#[source] SignError),
+    /// An authority could not be made or opened.
+    #[error(transparent)]
+    Maker(#[from] MakerError),
 }
 
 /// How often the time is looked at, as in SPIRE.
@@ -359,12 +333,8 @@ const MAX_STEPS: usize = 16;
 /// How long a member may take to learn that it still leads and what was done before.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-fn active(state: &State, kind: AuthorityKind) -> Option<Arc<AuthorityRecord>> {
-    state
-        .authorities(kind)
-        .find(|authority| authority.state == AuthorityState::Active)
-        .cloned()
-}
+/// The command format that has rotation by hand.
+const ROTATION: u32 = 2;
 
 /// Completes when an authority was changed. Cancel-safe: a change that was read is not acted on
 /// here, and the records are looked at again anyway.
@@ -387,24 +357,12 @@ async fn authority_changed(store: &Store, changes: &mut Changes) {
     }
 }
 
-/// One log line for each step, in the words that operators' scripts wait for.
-fn report(step: &Step, authority: &AuthorityRecord) {
-    let what = match authority.kind {
-        AuthorityKind::X509Root => "X509 root CA",
-        AuthorityKind::X509Intermediate => "X509 CA",
-        AuthorityKind::Jwt => "JWT key",
-        AuthorityKind::Peer => "peer CA",
-    };
+fn tell(step: &Step, authority: &AuthorityRecord) {
     let done = match step {
-        Step::Prepare => "prepared",
-        Step::Publish(_) => "published",
-        Step::Activate(_) => "activated",
-        Step::Remove(_) => "removed",
+        Step::Prepare => Done::Prepared,
+        Step::Publish(_) => Done::Published,
+        Step::Activate(_) => Done::Activated,
+        Step::Remove(_) => Done::Removed,
     };
-    info!(
-        local_authority_id = %authority.id,
-        issued_at = authority.issued_at.as_secs(),
-        expires_at = authority.not_after.as_secs(),
-        "{what} {done}"
-    );
+    report::step(done, authority);
 }

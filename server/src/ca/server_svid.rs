@@ -1,8 +1,8 @@
 //! The server's own X.509-SVID, and the bundles that its handshakes believe.
 //!
-//! The key lives in memory only. The SVID is replaced at half of its life and as soon as another
-//! authority signs; bundles follow the change feed. What handshakes use is replaced as a whole, and
-//! stays as it was while a replacement fails.
+//! The key lives in memory only. The SVID is replaced at half of its life and as soon as an authority
+//! behind it is tainted; bundles follow the change feed. What handshakes use is replaced as a whole,
+//! and stays as it was while a replacement fails.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,10 +15,10 @@ use identity::clock::Clock;
 use identity::lifetime;
 use identity::secret::{KeyError, PrivateKey};
 use identity::spiffe_id::SpiffeId;
-use identity::tls::{SharedTlsMaterial, TlsError, TlsMaterial};
+use identity::tls::{Issuers, SharedTlsMaterial, TaintedAuthorities, TlsError, TlsMaterial};
 use identity::x509_svid::{SvidError, X509Svid};
 use raft_store::{ChangeKind, Changes, State, Store};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::ca::{Ca, SignError, SvidSubject, X509SvidParams};
 
@@ -71,7 +71,7 @@ impl ServerSvidTask {
                 _ = issuers.changed() => {}
                 () = bundle_changed(&self.store, &mut self.changes) => {}
                 () = tokio::time::sleep(TICK) => {
-                    if !self.is_due() {
+                    if !self.is_due() && !self.is_tainted() {
                         continue;
                     }
                 }
@@ -84,7 +84,13 @@ impl ServerSvidTask {
 
     /// Replaces the SVID if it is time to, and hands out the bundles as they are now.
     pub(super) async fn refresh(&mut self) -> Result<(), ServerSvidError> {
-        if self.is_due() {
+        let is_tainted = self.is_tainted();
+        if is_tainted {
+            info!(
+                "Server SVID signed using a tainted authority, forcing rotation of the Server SVID"
+            );
+        }
+        if is_tainted || self.is_due() {
             self.svid = issue(&self.ca).await?;
             debug!(serial = self.svid.serial(), "Rotated server SVID");
         }
@@ -96,7 +102,13 @@ impl ServerSvidTask {
     fn is_due(&self) -> bool {
         let (start, end) = (self.svid.not_before(), self.svid.not_after());
         lifetime::rotation_due(start, end, self.clock.now(), 0.0)
-            || self.ca.active_intermediate().as_ref() != self.svid.chain().get(1)
+    }
+
+    fn is_tainted(&self) -> bool {
+        let own = self.ca.trust_domain();
+        let bundle = self.store.read(|state| state.bundle(own).cloned());
+        let tainted = bundle.map(|bundle| TaintedAuthorities::of(&bundle));
+        tainted.is_some_and(|tainted| tainted.stand_behind(&Issuers::of(self.svid.chain())))
     }
 }
 

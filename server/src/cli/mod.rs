@@ -12,12 +12,14 @@ mod dev;
 mod entry;
 mod healthcheck;
 mod jwt;
+mod localauthority;
 mod logger;
 mod quantity;
 mod run;
 mod shared_flags;
 mod status_text;
 mod token;
+mod upstreamauthority;
 mod validate;
 mod x509;
 
@@ -31,6 +33,8 @@ pub fn program(name: String) -> Program {
     commands.extend(agent::commands());
     commands.extend(bundle::commands());
     commands.extend(cluster::commands());
+    commands.extend(localauthority::commands());
+    commands.extend(upstreamauthority::commands());
     commands.extend(logger::commands());
     commands.extend([
         debug::command(),
@@ -97,11 +101,23 @@ mod tests {
                 "entry update",
                 "healthcheck",
                 "jwt mint",
+                "localauthority jwt activate",
+                "localauthority jwt prepare",
+                "localauthority jwt revoke",
+                "localauthority jwt show",
+                "localauthority jwt taint",
+                "localauthority x509 activate",
+                "localauthority x509 prepare",
+                "localauthority x509 revoke",
+                "localauthority x509 show",
+                "localauthority x509 taint",
                 "logger get",
                 "logger reset",
                 "logger set",
                 "run",
                 "token generate",
+                "upstreamauthority revoke",
+                "upstreamauthority taint",
                 "validate",
                 "x509 mint",
             ]

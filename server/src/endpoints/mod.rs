@@ -30,6 +30,7 @@ use proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use rustls::ServerConfig;
@@ -40,6 +41,7 @@ use crate::api::cluster::ClusterApi;
 use crate::api::debug::DebugApi;
 use crate::api::entry::EntryApi;
 use crate::api::health::HealthApi;
+use crate::api::local_authority::LocalAuthorityApi;
 use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
@@ -69,6 +71,8 @@ pub struct Services {
     pub debug: DebugServer<DebugApi>,
     /// gRPC health.
     pub health: HealthServer<HealthApi>,
+    /// Rotation by hand.
+    pub local_authority: LocalAuthorityServer<LocalAuthorityApi>,
     /// The level of the log.
     pub logger: LoggerServer<LoggerApi>,
     /// Signing.

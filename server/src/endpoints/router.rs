@@ -179,7 +179,8 @@ impl Router {
             Api::Agent => self.services.agent.clone().call(request).await,
             Api::Svid => self.services.svid.clone().call(request).await,
             Api::Sync => self.services.sync.clone().call(request).await,
-            Api::LocalAuthority | Api::TrustDomain => {
+            Api::LocalAuthority => self.services.local_authority.clone().call(request).await,
+            Api::TrustDomain => {
                 return status::not_implemented(rule.method_name()).into_http();
             }
         };

@@ -19,6 +19,7 @@ mod limits;
 mod node_attestation;
 mod refusals;
 mod replicas;
+mod rotation_by_hand;
 mod self_report;
 mod startup;
 mod sync;

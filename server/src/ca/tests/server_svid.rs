@@ -8,7 +8,7 @@ use identity::{
 };
 
 use crate::{
-    ca::{Ca, ServerSvidTask},
+    ca::{Ca, LocalKind, ServerSvidTask, tests::Running},
     testing::{HOUR, TestStore, policy, trust_domain},
 };
 
@@ -51,24 +51,31 @@ async fn server_svid_is_replaced_at_half_of_its_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_svid_is_replaced_when_its_issuer_changes() {
+async fn server_svid_is_replaced_when_its_root_is_tainted_and_not_before() {
     let world = TestStore::create().await;
-    let mut policy = policy();
-    policy.x509_svid_ttl = 72 * HOUR;
-    let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy);
+    let (ca, authorities) = Ca::open(world.store.clone(), world.clock(), policy());
     authorities.settle().await.unwrap();
+    let by_hand = authorities.by_hand(&ca);
     let material = SharedTlsMaterial::new(TlsMaterial::new(None, []).unwrap());
     let (store, clock) = (world.store.clone(), world.clock());
     let started = ServerSvidTask::start(material.clone(), ca, store, clock).await;
     let mut task = started.unwrap();
     let first = material.load();
-    // The next intermediate is prepared at 12 hours; the SVID would be replaced at the same time.
-    world.clock.advance(11 * HOUR);
-    authorities.settle().await.unwrap();
+    let old = by_hand.state(LocalKind::X509).unwrap().active;
+    let running = Running::start(authorities);
+    let prepared = by_hand.prepare(LocalKind::X509).await.unwrap();
+    by_hand
+        .activate(LocalKind::X509, &prepared.id)
+        .await
+        .unwrap();
     task.refresh().await.unwrap();
-    assert_eq!(shown(&material.load()).chain()[1], shown(&first).chain()[1]);
-    world.clock.advance(10 * HOUR);
-    authorities.settle().await.unwrap();
+    assert_eq!(shown(&material.load()).serial(), shown(&first).serial());
+
+    by_hand.taint(LocalKind::X509, &old.id).await.unwrap();
     task.refresh().await.unwrap();
-    assert_ne!(shown(&material.load()).chain()[1], shown(&first).chain()[1]);
+    let second = material.load();
+    assert_ne!(shown(&second).chain()[1], shown(&first).chain()[1]);
+    task.refresh().await.unwrap();
+    assert_eq!(shown(&material.load()).serial(), shown(&second).serial());
+    running.stop().await;
 }

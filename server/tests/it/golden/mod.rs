@@ -59,6 +59,11 @@ async fn bundle_service_answers_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn local_authority_service_answers_as_recorded() {
+    hold(script("60-localauthority.script").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logger_debug_and_health_answer_as_recorded() {
     hold(script("70-logger-debug-health.script").await);
 }
@@ -76,6 +81,11 @@ async fn entry_commands_print_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_token_and_bundle_commands_print_as_recorded() {
     hold(commands("c2-agent-token-bundle.cli").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_authority_commands_print_as_recorded() {
+    hold(commands("c3-localauthority.cli").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +107,7 @@ async fn follower_answers_as_recorded() {
         "20-agent.script",
         "30-svid.script",
         "40-bundle.script",
+        "60-localauthority.script",
         "70-logger-debug-health.script",
         "80-workload.script",
     ] {
@@ -105,6 +116,7 @@ async fn follower_answers_as_recorded() {
     for name in [
         "c1-entry.cli",
         "c2-agent-token-bundle.cli",
+        "c3-localauthority.cli",
         "c4-workload.cli",
     ] {
         hold(commands_in(name, World::of_a_follower().await).await);
