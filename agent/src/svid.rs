@@ -10,7 +10,7 @@ use identity::clock::UnixTime;
 use identity::lifetime::{rotate_at, rotate_at_for_availability};
 use identity::secret::PrivateKey;
 use identity::spiffe_id::SpiffeId;
-use identity::tls::{SharedTlsMaterial, TlsError, TlsMaterial};
+use identity::tls::{Issuers, SharedTlsMaterial, TaintedAuthorities, TlsError, TlsMaterial};
 use identity::trust_domain::TrustDomain;
 use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::{SvidError, X509Svid};
@@ -21,7 +21,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::attest::{AttestError, Attested, NodeAttestor, attest};
 use crate::backoff::{Backoff, FullJitter};
-use crate::cache::{Cache, issuer_key_ids, tainted_key_ids};
+use crate::cache::Cache;
 use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
 use crate::jitter::jitter;
 use crate::storage::{DataFile, KeyStore, KeyStoreError};
@@ -108,11 +108,7 @@ impl OwnSvid {
         // takes the SVID before it for an old one.
         let held = self.held.lock();
         let svid = held.svid.clone();
-        let tainted = tainted_key_ids(bundle);
-        let depends = issuer_key_ids(svid.chain())
-            .iter()
-            .any(|id| tainted.contains(id));
-        if depends && !self.is_tainted.swap(true, Ordering::Relaxed) {
+        if is_tainted(&svid, bundle) && !self.is_tainted.swap(true, Ordering::Relaxed) {
             info!("Agent SVID is tainted by a root authority, forcing rotation");
             self.wake.notify_one();
         }
@@ -174,8 +170,11 @@ impl OwnSvid {
         if let Err(error) = stored {
             warn!(error = %chain(&error), "Could not store SVID");
         }
+        // A server that lags behind may have signed it with what is tainted meanwhile.
+        let bundle = self.bundle();
+        let still = bundle.is_some_and(|bundle| is_tainted(&svid, &bundle));
         self.show(svid, reattestable);
-        self.is_tainted.store(false, Ordering::Relaxed);
+        self.is_tainted.store(still, Ordering::Relaxed);
         self.must_reattest.store(false, Ordering::Relaxed);
     }
 
@@ -208,6 +207,10 @@ impl OwnSvid {
         }
         self.held.lock().rotate_at.saturating_duration_since(now)
     }
+}
+
+fn is_tainted(svid: &X509Svid, bundle: &Bundle) -> bool {
+    TaintedAuthorities::of(bundle).stand_behind(&Issuers::of(svid.chain()))
 }
 
 fn rotation_time(svid: &X509Svid, availability_target: Option<Duration>) -> UnixTime {
@@ -257,8 +260,13 @@ impl Rotator {
                 () = shutdown.requested() => return Ok(()),
                 renewed = self.renew() => match renewed {
                     Ok(()) => {
-                        backoff.reset();
                         outage.reset();
+                        // Zero unless the new one has to be replaced, too.
+                        let due_in = self.own.due_in(self.servers.clock.now());
+                        match due_in.is_zero() {
+                            true => wait = backoff.next(jitter()),
+                            false => backoff.reset(),
+                        }
                     }
                     Err(error) => wait = match self.judge(error)? {
                         Prospect::Soon => outage.next(jitter()),

@@ -27,7 +27,6 @@ use tokio::sync::{Notify, watch};
 pub use bundle::TrustBundle;
 pub use state::{Bundles, Counts, State, Wanted};
 pub use svid::CachedSvid;
-pub(crate) use svid::{issuer_key_ids, tainted_key_ids};
 pub use view::{Identity, WorkloadView, signed};
 
 /// The state, shared by the tasks of the agent.

@@ -8,13 +8,13 @@ use identity::bundle::Bundle;
 use identity::clock::UnixTime;
 use identity::entry::EntryId;
 use identity::selector::SelectorSet;
+use identity::tls::TaintedAuthorities;
 use identity::trust_domain::TrustDomain;
 use proto::convert::entry::AuthorizedEntry;
 use tokio::sync::watch;
 use tracing::debug;
 
 use super::entry_index::EntryIndex;
-use super::svid::tainted_key_ids;
 use super::{CachedSvid, Identity, TrustBundle, WorkloadView};
 
 /// Views that nobody listens to are kept for the next call, up to this number.
@@ -33,7 +33,7 @@ pub struct State {
     bundles: Bundles,
     /// What those see who follow all bundles.
     shown_bundles: watch::Sender<Arc<Bundles>>,
-    tainted_key_ids: Vec<Vec<u8>>,
+    tainted: TaintedAuthorities,
     views: HashMap<SelectorSet, watch::Sender<Arc<WorkloadView>>>,
     uses: u64,
 }
@@ -74,7 +74,7 @@ impl State {
             index: EntryIndex::default(),
             bundles: Bundles::new(),
             shown_bundles: watch::Sender::default(),
-            tainted_key_ids: Vec::new(),
+            tainted: TaintedAuthorities::default(),
             views: HashMap::new(),
             uses: 0,
         }
@@ -185,10 +185,32 @@ impl State {
         }
         let shown = Arc::new(self.bundles.clone());
         self.shown_bundles.send_replace(shown);
-        self.tainted_key_ids = self
-            .bundle(&self.trust_domain)
-            .map_or_else(Vec::new, |own| tainted_key_ids(own.bundle()));
+        if changed.contains(&self.trust_domain) {
+            self.note_tainted();
+        }
         self.refresh_views(|_, _| true);
+    }
+
+    /// SVIDs below a tainted authority are due from now on.
+    fn note_tainted(&mut self) {
+        let tainted = self
+            .bundle(&self.trust_domain)
+            .map(|own| TaintedAuthorities::of(own.bundle()))
+            .unwrap_or_default();
+        let known: BTreeSet<String> = self.tainted.ids().collect();
+        let new: Vec<String> = tainted.ids().filter(|id| !known.contains(id)).collect();
+        self.tainted = tainted;
+        if new.is_empty() {
+            return;
+        }
+        let subject_key_ids = new.join(",");
+        debug!(subject_key_ids, "New tainted X.509 authorities found");
+        let svids = self.records.values().filter_map(|one| one.svid.as_ref());
+        let count = svids.filter(|svid| svid.depends_on(&self.tainted)).count();
+        debug!(
+            count,
+            "Scheduled rotation for SVID entries due to tainted X.509 authorities"
+        );
     }
 
     /// Takes in signed SVIDs, each for the entry it names, and drops those that the limit has no
@@ -359,7 +381,7 @@ impl State {
     fn is_due(&self, record: &Record, svid: &CachedSvid, now: UnixTime) -> bool {
         now >= svid.rotate_at()
             || svid.revision() != record.entry.revision
-            || svid.depends_on(&self.tainted_key_ids)
+            || svid.depends_on(&self.tainted)
     }
 
     /// When the next SVID is due for renewal.

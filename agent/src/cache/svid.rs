@@ -3,11 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use identity::bundle::Bundle;
 use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use identity::spiffe_id::SpiffeId;
-use identity::x509::CertificateInfo;
+use identity::tls::{Issuers, TaintedAuthorities};
 use identity::x509_svid::X509Svid;
 use rustls_pki_types::CertificateDer;
 
@@ -21,8 +20,7 @@ pub struct CachedSvid {
     not_after: UnixTime,
     rotate_at: UnixTime,
     revision: i64,
-    /// The key ids of the authorities that the chain depends on.
-    issuers: Vec<Vec<u8>>,
+    issuers: Issuers,
 }
 
 impl CachedSvid {
@@ -42,7 +40,7 @@ impl CachedSvid {
             not_after: svid.not_after(),
             rotate_at,
             revision,
-            issuers: issuer_key_ids(svid.chain()),
+            issuers: Issuers::of(svid.chain()),
         }
     }
 
@@ -82,31 +80,9 @@ impl CachedSvid {
     }
 
     /// Whether one of these authorities stands behind it.
-    pub fn depends_on(&self, key_ids: &[Vec<u8>]) -> bool {
-        self.issuers.iter().any(|issuer| key_ids.contains(issuer))
+    pub fn depends_on(&self, tainted: &TaintedAuthorities) -> bool {
+        tainted.stand_behind(&self.issuers)
     }
-}
-
-/// The authorities that each certificate of `chain` names as its issuer.
-pub(crate) fn issuer_key_ids(chain: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
-    chain
-        .iter()
-        .filter_map(|certificate| CertificateInfo::parse(certificate).ok()?.authority_key_id)
-        .collect()
-}
-
-/// The key ids of the authorities of `bundle` that are tainted.
-pub(crate) fn tainted_key_ids(bundle: &Bundle) -> Vec<Vec<u8>> {
-    bundle
-        .x509_authorities
-        .iter()
-        .filter(|authority| authority.tainted)
-        .filter_map(|authority| {
-            CertificateInfo::parse(&authority.certificate)
-                .ok()?
-                .subject_key_id
-        })
-        .collect()
 }
 
 impl fmt::Debug for CachedSvid {

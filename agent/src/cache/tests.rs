@@ -9,7 +9,6 @@ use identity::entry::{AdditionalAttributes, EntryId};
 use identity::selector::{Selector, SelectorSet};
 use identity::testing::TestAuthority;
 use identity::trust_domain::TrustDomain;
-use identity::x509::CertificateInfo;
 use proto::convert::entry::AuthorizedEntry;
 use tokio::sync::watch::Receiver;
 
@@ -256,16 +255,6 @@ fn svid_is_signed_again_when_due_outdated_or_tainted() {
     let wanted = fixture.state.wanted(NOW);
     assert_eq!(wanted.len(), 1);
     assert!(wanted[0].expires_at.is_some());
-}
-
-#[test]
-fn svid_under_a_tainted_root_depends_on_it() {
-    let authority = TestAuthority::at("example.org", NOW);
-    let svid = CachedSvid::new(&authority.x509_svid("/a"), NOW, 0);
-    let root = CertificateInfo::parse(&authority.bundle().x509_authorities[0].certificate);
-    let root = root.unwrap().subject_key_id.unwrap();
-    assert!(svid.depends_on(&[root]));
-    assert!(!svid.depends_on(&[vec![1; 20]]));
 }
 
 #[test]

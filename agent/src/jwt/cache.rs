@@ -127,12 +127,12 @@ impl TokenCache {
         }
     }
 
-    /// Drops the tokens signed by these keys.
-    pub fn drop_signed_by(&mut self, key_ids: &[&str]) {
-        self.tokens.retain(|_, slot| {
-            let key_id = slot.token.key_id.as_deref();
-            !key_id.is_some_and(|key_id| key_ids.contains(&key_id))
-        });
+    /// Drops the tokens signed by this key, and says how many there were.
+    pub fn drop_signed_by(&mut self, key_id: &str) -> usize {
+        let before = self.tokens.len();
+        self.tokens
+            .retain(|_, slot| slot.token.key_id.as_deref() != Some(key_id));
+        before - self.tokens.len()
     }
 
     /// How many tokens are held.
@@ -213,7 +213,8 @@ mod tests {
         let mut cache = TokenCache::new(2);
         cache.insert(key("/a", &["x"]), token("old", 0, 100), at(0));
         cache.insert(key("/b", &["x"]), token("new", 0, 100), at(0));
-        cache.drop_signed_by(&["old"]);
+        assert_eq!(cache.drop_signed_by("old"), 1);
+        assert_eq!(cache.drop_signed_by("old"), 0);
         assert!(cache.get(&key("/a", &["x"])).is_none());
         assert!(cache.get(&key("/b", &["x"])).is_some());
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use proto::convert::entry::AuthorizedEntry;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::{Backoff, FullJitter};
 use crate::client::{CALL_DEADLINE, CallError, ServerClient};
@@ -103,10 +103,16 @@ impl JwtSvids {
 
     /// Forgets the tokens that a tainted key of `bundle` signed.
     pub fn drop_tainted(&self, bundle: &Bundle) {
-        let tainted = bundle.jwt_authorities.iter().filter(|key| key.tainted);
-        let tainted: Vec<&str> = tainted.map(|key| &*key.key_id).collect();
-        if !tainted.is_empty() {
-            self.cache.lock().drop_signed_by(&tainted);
+        for key in bundle.jwt_authorities.iter().filter(|key| key.tainted) {
+            let count = self.cache.lock().drop_signed_by(&key.key_id);
+            if count > 0 {
+                info!(
+                    jwt_authority_key_ids = %key.key_id,
+                    tainted_jwt_svids = count,
+                    "JWT-SVIDs were removed from the JWT cache because they were issued by a \
+                     tainted authority"
+                );
+            }
         }
     }
 

@@ -20,5 +20,6 @@ mod refusals;
 mod rotation;
 mod sds;
 mod sync;
+mod taint;
 mod workloads;
 mod x509pop;
