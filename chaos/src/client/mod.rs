@@ -2,8 +2,10 @@
 //! answer is in the history.
 
 pub mod attested;
+pub mod authority;
 pub mod dial;
 pub mod health;
+pub mod mutual;
 pub mod operator;
 pub mod outcome;
 pub mod stranger;

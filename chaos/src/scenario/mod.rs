@@ -5,6 +5,7 @@ mod bad_input;
 pub mod busy;
 mod cold_start;
 mod etcd_compare;
+mod forced_rotation;
 mod leader_kill;
 mod leader_stop;
 mod propagation;
@@ -53,6 +54,7 @@ const ALL: &[Scenario] = &[
     saturation::SCENARIO,
     agent_failover::SCENARIO,
     propagation::SCENARIO,
+    forced_rotation::SCENARIO,
     token_race::SCENARIO,
     cold_start::SCENARIO,
     etcd_compare::SCENARIO,
