@@ -176,7 +176,7 @@ async fn rotate(cluster: &Cluster, peers: &[Peer]) -> anyhow::Result<Steps> {
     let before = serials(&operator).await?;
     let begun = Instant::now();
     first.taint(&old).await?;
-    let tainted = arrivals(peers, begun, |held| held.root == new).await;
+    let tainted = arrivals(peers, begun, move |held| held.root == new).await;
     let tainted = tainted.context("SVIDs are not replaced")?;
     wait_for("agents replace their own SVIDs", DEADLINE, async || {
         let now = serials(&operator).await.ok()?;
@@ -202,7 +202,7 @@ async fn rotate(cluster: &Cluster, peers: &[Peer]) -> anyhow::Result<Steps> {
 async fn arrivals(
     peers: &[Peer],
     begun: Instant,
-    is_there: impl Fn(&Held) -> bool + Clone + Send + 'static,
+    is_there: impl Fn(&Held) -> bool + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<Times> {
     let mut waits = JoinSet::new();
     for peer in peers {

@@ -75,26 +75,10 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::SetClusterVersion(_)
         | Outcome::BeginEpoch(()) => on_member(outcome),
         Outcome::AppendAuthorities(_) => code(1),
-        Outcome::SetFederatedBundle(outcome) => code(match outcome {
-            SetBundleOutcome::Created(_) => 1,
-            SetBundleOutcome::Set(_) => 2,
-            SetBundleOutcome::Exists => 3,
-        }),
-        Outcome::UpdateFederatedBundle(outcome) => code(match outcome {
-            UpdateBundleOutcome::Updated(_) => 1,
-            UpdateBundleOutcome::NotFound => 2,
-        }),
-        Outcome::DeleteFederatedBundle(outcome) => match outcome {
-            DeleteBundleOutcome::Deleted => code(1),
-            DeleteBundleOutcome::NotFound => code(2),
-            DeleteBundleOutcome::InUse(count) => numbered(3, *count),
-        },
-        Outcome::PruneBundle(outcome) => code(match outcome {
-            PruneBundleOutcome::Pruned(_) => 1,
-            PruneBundleOutcome::Unchanged => 2,
-            PruneBundleOutcome::NotFound => 3,
-            PruneBundleOutcome::WouldBeEmpty => 4,
-        }),
+        Outcome::SetFederatedBundle(_)
+        | Outcome::UpdateFederatedBundle(_)
+        | Outcome::DeleteFederatedBundle(_)
+        | Outcome::PruneBundle(_) => on_bundle(outcome),
         Outcome::PrepareAuthority(outcome)
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
@@ -166,6 +150,32 @@ fn resealed(outcome: ResealOutcome) -> OutcomeItem {
         ResealOutcome::NotFound => 2,
         ResealOutcome::UnknownDataKey => 3,
     })
+}
+
+fn on_bundle(outcome: &Outcome) -> OutcomeItem {
+    match outcome {
+        Outcome::SetFederatedBundle(outcome) => code(match outcome {
+            SetBundleOutcome::Created(_) => 1,
+            SetBundleOutcome::Set(_) => 2,
+            SetBundleOutcome::Exists => 3,
+        }),
+        Outcome::UpdateFederatedBundle(outcome) => code(match outcome {
+            UpdateBundleOutcome::Updated(_) => 1,
+            UpdateBundleOutcome::NotFound => 2,
+        }),
+        Outcome::DeleteFederatedBundle(outcome) => match outcome {
+            DeleteBundleOutcome::Deleted => code(1),
+            DeleteBundleOutcome::NotFound => code(2),
+            DeleteBundleOutcome::InUse(count) => numbered(3, *count),
+        },
+        Outcome::PruneBundle(outcome) => code(match outcome {
+            PruneBundleOutcome::Pruned(_) => 1,
+            PruneBundleOutcome::Unchanged => 2,
+            PruneBundleOutcome::NotFound => 3,
+            PruneBundleOutcome::WouldBeEmpty => 4,
+        }),
+        _ => code(1),
+    }
 }
 
 fn on_member(outcome: &Outcome) -> OutcomeItem {

@@ -86,19 +86,15 @@ impl State {
             | Command::UpdateFederatedBundle(_)
             | Command::DeleteFederatedBundle(_)
             | Command::PruneBundle(_) => self.revive_bundle(command, first?)?,
-            Command::PrepareAuthority(_) => Outcome::PrepareAuthority(authority(first?)?),
-            Command::PublishAuthority(_) => Outcome::PublishAuthority(authority(first?)?),
-            Command::ActivateAuthority(_) => Outcome::ActivateAuthority(authority(first?)?),
-            Command::RemoveAuthority(_) => Outcome::RemoveAuthority(authority(first?)?),
-            Command::PrepareSuccessor(_) => Outcome::PrepareSuccessor(authority(first?)?),
-            Command::ActivateRoot(_) => Outcome::ActivateRoot(authority(first?)?),
-            Command::TaintAuthority(_) => Outcome::TaintAuthority(authority(first?)?),
-            Command::RevokeAuthority(_) => Outcome::RevokeAuthority(authority(first?)?),
-            Command::ResealAuthority(_) => Outcome::ResealAuthority(match first?.code {
-                1 => ResealOutcome::Resealed,
-                2 => ResealOutcome::NotFound,
-                _ => ResealOutcome::UnknownDataKey,
-            }),
+            Command::PrepareAuthority(_)
+            | Command::PublishAuthority(_)
+            | Command::ActivateAuthority(_)
+            | Command::RemoveAuthority(_)
+            | Command::PrepareSuccessor(_)
+            | Command::ActivateRoot(_)
+            | Command::TaintAuthority(_)
+            | Command::RevokeAuthority(_)
+            | Command::ResealAuthority(_) => on_authority(command, first?)?,
             #[cfg(feature = "next-format")]
             Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
             Command::SetSetting(_) => Outcome::SetSetting(if is_done {
@@ -252,6 +248,25 @@ fn authority(item: &OutcomeItem) -> Option<AuthorityOutcome> {
         4 => AuthorityOutcome::SlotTaken,
         5 => AuthorityOutcome::UnknownDataKey,
         6 => AuthorityOutcome::Full,
+        _ => return None,
+    })
+}
+
+fn on_authority(command: &Command, item: &OutcomeItem) -> Option<Outcome> {
+    Some(match command {
+        Command::PrepareAuthority(_) => Outcome::PrepareAuthority(authority(item)?),
+        Command::PublishAuthority(_) => Outcome::PublishAuthority(authority(item)?),
+        Command::ActivateAuthority(_) => Outcome::ActivateAuthority(authority(item)?),
+        Command::RemoveAuthority(_) => Outcome::RemoveAuthority(authority(item)?),
+        Command::PrepareSuccessor(_) => Outcome::PrepareSuccessor(authority(item)?),
+        Command::ActivateRoot(_) => Outcome::ActivateRoot(authority(item)?),
+        Command::TaintAuthority(_) => Outcome::TaintAuthority(authority(item)?),
+        Command::RevokeAuthority(_) => Outcome::RevokeAuthority(authority(item)?),
+        Command::ResealAuthority(_) => Outcome::ResealAuthority(match item.code {
+            1 => ResealOutcome::Resealed,
+            2 => ResealOutcome::NotFound,
+            _ => ResealOutcome::UnknownDataKey,
+        }),
         _ => return None,
     })
 }

@@ -2,8 +2,8 @@
 #![cfg(feature = "next-format")]
 
 use raft_store::{
-    AnnounceMember, AnnounceOutcome, FORMATS, MemberProfile, Options, ProposeError, SetNote,
-    State, Store,
+    AnnounceMember, AnnounceOutcome, FORMATS, MemberProfile, Options, ProposeError, SetNote, State,
+    Store,
 };
 use tokio::time::{Duration, Instant};
 

@@ -103,22 +103,14 @@ impl State {
                 Done::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
             }
             Command::PruneBundle(c) => Done::PruneBundle(self.prune_bundle(c, journal)),
-            Command::PrepareAuthority(c) => {
-                Done::PrepareAuthority(self.prepare_authority(c, journal))
-            }
-            Command::PublishAuthority(c) => {
-                Done::PublishAuthority(self.publish_authority(c, journal))
-            }
-            Command::ActivateAuthority(c) => {
-                Done::ActivateAuthority(self.activate_authority(c, journal))
-            }
-            Command::RemoveAuthority(c) => Done::RemoveAuthority(self.remove_authority(c, journal)),
-            Command::PrepareSuccessor(c) => {
-                Done::PrepareSuccessor(self.prepare_successor(c, journal))
-            }
-            Command::ActivateRoot(c) => Done::ActivateRoot(self.activate_root(c, journal)),
-            Command::TaintAuthority(c) => Done::TaintAuthority(self.taint_authority(c, journal)),
-            Command::RevokeAuthority(c) => Done::RevokeAuthority(self.revoke_authority(c, journal)),
+            Command::PrepareAuthority(_)
+            | Command::PublishAuthority(_)
+            | Command::ActivateAuthority(_)
+            | Command::RemoveAuthority(_)
+            | Command::PrepareSuccessor(_)
+            | Command::ActivateRoot(_)
+            | Command::TaintAuthority(_)
+            | Command::RevokeAuthority(_) => self.move_authority(&envelope.command, journal),
             Command::AddDataKey(c) => Done::AddDataKey(self.add_data_key(c, journal)),
             Command::SetSetting(c) => Done::SetSetting(self.set_setting(c, journal)),
             Command::RemoveDataKey(c) => Done::RemoveDataKey(self.remove_data_key(*c, journal)),
@@ -139,6 +131,29 @@ impl State {
                 self.begin_epoch(c, journal);
                 Done::BeginEpoch(())
             }
+        }
+    }
+
+    /// A step in the life of an authority.
+    fn move_authority(&mut self, command: &Command, journal: &mut Journal) -> Outcome {
+        match command {
+            Command::PrepareAuthority(c) => {
+                Done::PrepareAuthority(self.prepare_authority(c, journal))
+            }
+            Command::PublishAuthority(c) => {
+                Done::PublishAuthority(self.publish_authority(c, journal))
+            }
+            Command::ActivateAuthority(c) => {
+                Done::ActivateAuthority(self.activate_authority(c, journal))
+            }
+            Command::RemoveAuthority(c) => Done::RemoveAuthority(self.remove_authority(c, journal)),
+            Command::PrepareSuccessor(c) => {
+                Done::PrepareSuccessor(self.prepare_successor(c, journal))
+            }
+            Command::ActivateRoot(c) => Done::ActivateRoot(self.activate_root(c, journal)),
+            Command::TaintAuthority(c) => Done::TaintAuthority(self.taint_authority(c, journal)),
+            Command::RevokeAuthority(c) => Done::RevokeAuthority(self.revoke_authority(c, journal)),
+            _ => Done::RequestReused,
         }
     }
 

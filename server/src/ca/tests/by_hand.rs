@@ -311,6 +311,8 @@ async fn bundle_never_holds_more_than_three_and_the_refusal_names_the_way_out() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_prepared_takes_over_by_itself_when_its_time_comes() {
     let world = World::create().await;
+    // Of the same age, it would be due for a successor at the same time.
+    world.store.clock.advance(6 * HOUR);
     let prepared = world.by_hand.prepare(LocalKind::Jwt).await.unwrap();
     let World {
         store,
@@ -320,7 +322,7 @@ async fn what_an_operator_prepared_takes_over_by_itself_when_its_time_comes() {
     } = world;
     running.stop().await;
     let (_, task) = Ca::open(store.store.clone(), store.clock(), policy());
-    store.clock.advance(19 * HOUR);
+    store.clock.advance(13 * HOUR);
     task.settle().await.unwrap();
     assert_ne!(
         by_hand.state(LocalKind::Jwt).unwrap().active.id,
