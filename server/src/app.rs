@@ -1,5 +1,5 @@
 //! Owns the assembly of a server: opens the store, brings up the authorities, binds the endpoints,
-//! and starts every long task, here and (the health checks) in [`health_checks`].
+//! and starts every long task, here and (the health checks) in `health_checks`.
 //!
 //! What must hold: nothing is answered before it can be answered rightly, and the store is the last
 //! to stop, so that calls in progress can still finish.

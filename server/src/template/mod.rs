@@ -58,7 +58,7 @@ const MAX_OUTPUT_LEN_BYTES: usize = 4096;
 /// Why a template is not taken, or made nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TemplateError {
-    /// The template has more than [`MAX_TEMPLATE_LEN_BYTES`].
+    /// The template is longer than this program interprets.
     #[error("template is longer than {MAX_TEMPLATE_LEN_BYTES} bytes")]
     TooLong,
     /// It does not parse.
@@ -102,7 +102,7 @@ pub enum TemplateError {
     /// A value is not of the kind that it has to be.
     #[error("{0}")]
     Kind(String),
-    /// The text has more than [`MAX_OUTPUT_LEN_BYTES`].
+    /// The text is longer than this program makes.
     #[error("result is longer than {MAX_OUTPUT_LEN_BYTES} bytes")]
     OutputTooLong,
 }

@@ -9,6 +9,7 @@
 //! + a line as we answer
 //! ```
 //!
+//! `in c4-workload.cli on a follower: …` holds only where the fixture runs against a member of several.
 //! Instead of whole lines, `< part` and `> part` replace a part of every line that has it, and
 //! `drop: …` names the profile of a certificate that our chains have and the recorded ones have not.
 //! A paragraph whose recorded text is found nowhere is out of date, and fails the test.
@@ -35,24 +36,29 @@ struct Change {
 }
 
 impl Differences {
-    /// Reads the list for one fixture.
-    pub(crate) fn load(fixture: &str) -> anyhow::Result<Self> {
+    /// Reads the list for one fixture, run against a lone server or a follower.
+    pub(crate) fn load(fixture: &str, on_follower: bool) -> anyhow::Result<Self> {
         let path = folder().join("differences.txt");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Self::parse(&text, fixture)
+        Self::parse(&text, fixture, on_follower)
     }
 
-    fn parse(text: &str, fixture: &str) -> anyhow::Result<Self> {
+    fn parse(text: &str, fixture: &str, on_follower: bool) -> anyhow::Result<Self> {
         let mut differences = Self::default();
         for paragraph in text.split("\n\n") {
             differences
-                .read(paragraph, fixture)
+                .read(paragraph, fixture, on_follower)
                 .with_context(|| paragraph.to_owned())?;
         }
         Ok(differences)
     }
 
-    fn read(&mut self, paragraph: &str, fixture: &str) -> anyhow::Result<()> {
+    fn read(
+        &mut self,
+        paragraph: &str,
+        fixture: &str,
+        on_follower: bool,
+    ) -> anyhow::Result<()> {
         let mut lines = paragraph
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -64,7 +70,12 @@ impl Differences {
             .and_then(|head| head.split_once(": "))
             .context("a paragraph begins with `in FIXTURE: reason`")?;
         ensure!(!reason.trim().is_empty(), "a reason is needed");
-        let is_ours = names.split(", ").any(|name| name == fixture);
+        let is_ours = names
+            .split(", ")
+            .any(|name| match name.strip_suffix(" on a follower") {
+                Some(name) => on_follower && name == fixture,
+                None => name == fixture,
+            });
         let mut change = Change::default();
         for line in lines {
             match line.split_at_checked(1) {
@@ -154,7 +165,7 @@ mod tests {
     #[test]
     fn recorded_lines_are_replaced_wherever_they_stand() {
         let mut changed = fixture(&["  one", "  1", "  one"]);
-        let differences = Differences::parse(LIST, "f.script").unwrap();
+        let differences = Differences::parse(LIST, "f.script", false).unwrap();
         differences.apply(&mut changed).unwrap();
         assert_eq!(changed.steps[0].answer, ["  two", "  1", "  two"]);
     }
@@ -163,20 +174,31 @@ mod tests {
     fn part_of_a_line_is_replaced_in_every_line() {
         let mut changed = fixture(&["  \"a old b\"", "  old"]);
         let list = "in f.script: own words\n< old\n> new\n";
-        let differences = Differences::parse(list, "f.script").unwrap();
+        let differences = Differences::parse(list, "f.script", false).unwrap();
         differences.apply(&mut changed).unwrap();
         assert_eq!(changed.steps[0].answer, ["  \"a new b\"", "  new"]);
     }
 
     #[test]
+    fn difference_of_a_follower_is_no_other_servers() {
+        let list = "in f.script on a follower: one file more\n- 1\n+ 2\n";
+        for (on_follower, expected) in [(true, " 2"), (false, " 1")] {
+            let mut changed = fixture(&[" 1"]);
+            let differences = Differences::parse(list, "f.script", on_follower).unwrap();
+            differences.apply(&mut changed).unwrap();
+            assert_eq!(changed.steps[0].answer, [expected]);
+        }
+    }
+
+    #[test]
     fn difference_that_is_found_nowhere_is_out_of_date() {
-        let differences = Differences::parse(LIST, "g.script").unwrap();
+        let differences = Differences::parse(LIST, "g.script", false).unwrap();
         assert!(differences.apply(&mut fixture(&["  three"])).is_err());
     }
 
     #[test]
     fn difference_without_a_reason_is_refused() {
-        assert!(Differences::parse("in f.script: \n-a\n+b\n", "f.script").is_err());
-        assert!(Differences::parse("-a\n+b\n", "f.script").is_err());
+        assert!(Differences::parse("in f.script: \n-a\n+b\n", "f.script", false).is_err());
+        assert!(Differences::parse("-a\n+b\n", "f.script", false).is_err());
     }
 }

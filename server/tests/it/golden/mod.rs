@@ -139,8 +139,8 @@ async fn script(name: &str) -> anyhow::Result<()> {
 }
 
 async fn script_in(name: &str, world: anyhow::Result<World>) -> anyhow::Result<()> {
-    let (fixture, differences) = load(name)?;
     let mut world = world?;
+    let (fixture, differences) = load(name, &world)?;
     world.start_server().await?;
     let has_agent = name.contains("workload");
     if has_agent {
@@ -168,8 +168,8 @@ async fn commands(name: &str) -> anyhow::Result<()> {
 }
 
 async fn commands_in(name: &str, world: anyhow::Result<World>) -> anyhow::Result<()> {
-    let (fixture, _) = load(name)?;
     let mut commands = Commands::new(world?);
+    let (fixture, _) = load(name, &commands.world)?;
     let mut report = Report::default();
     let mut deadline = None;
     for step in &fixture.steps {
@@ -183,9 +183,9 @@ async fn commands_in(name: &str, world: anyhow::Result<World>) -> anyhow::Result
     report.finish(name)
 }
 
-fn load(name: &str) -> anyhow::Result<(Fixture, Differences)> {
+fn load(name: &str, world: &World) -> anyhow::Result<(Fixture, Differences)> {
     let mut fixture = Fixture::load(name)?;
-    let differences = Differences::load(name)?;
+    let differences = Differences::load(name, world.is_follower())?;
     differences.apply(&mut fixture)?;
     Ok((fixture, differences))
 }

@@ -82,6 +82,11 @@ impl World {
         Ok(world)
     }
 
+    /// Whether the server joins others.
+    pub(crate) fn is_follower(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// A path below the world's directory, which itself is the empty path.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         if below.is_empty() {
