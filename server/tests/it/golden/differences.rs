@@ -53,12 +53,7 @@ impl Differences {
         Ok(differences)
     }
 
-    fn read(
-        &mut self,
-        paragraph: &str,
-        fixture: &str,
-        on_follower: bool,
-    ) -> anyhow::Result<()> {
+    fn read(&mut self, paragraph: &str, fixture: &str, on_follower: bool) -> anyhow::Result<()> {
         let mut lines = paragraph
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty());

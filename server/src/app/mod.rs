@@ -1,0 +1,310 @@
+//! Owns the assembly of a server: opens the store, brings up the authorities, binds the endpoints,
+//! and starts every long task, here and (the health checks) in `health_checks`.
+//!
+//! What must hold: nothing is answered before it can be answered rightly, and the store is the last
+//! to stop, so that calls in progress can still finish.
+
+mod parts;
+mod registry;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon::log::LogControl;
+use daemon::supervisor::{Shutdown, Supervisor};
+use identity::clock::{Clock, SystemClock};
+use identity::tls::{SharedTlsMaterial, TlsMaterial};
+use raft_store::Store;
+
+use self::parts::{Parts, attestation};
+use self::registry::{drive, open_store, pin_trust_domain, wait_until_ready};
+use crate::ca::{Ca, Policy};
+use crate::cluster::ClusterControl;
+use crate::config::Config;
+use crate::endpoints::{Gate, Waiting};
+use crate::health_checks;
+use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
+use crate::prune::{self, Pruning};
+use crate::sync::Sync;
+
+/// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
+/// SIGUSR2.
+///
+/// # Errors
+///
+/// What could not be opened or bound, with the way out; or the task that failed.
+pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
+    let mut app = App::start(&config, Arc::new(SystemClock), Shutdown::new()).await?;
+    app.supervisor
+        .start("log", |shutdown| log.reopen_on_signal(shutdown));
+    app.run().await
+}
+
+/// Makes the first member of a new cluster, which `run` then continues, and returns its cluster's
+/// id.
+///
+/// # Errors
+///
+/// There are data already, or the store could not be made.
+pub async fn init(config: &Config, clock: &dyn Clock) -> anyhow::Result<[u8; 16]> {
+    daemon::process::make_data_dir(&config.data_dir)?;
+    let (store, driver) = peers::found(config).await?;
+    let pinned = pin_trust_domain(&store, clock, config).await;
+    let status = store.status().context("the store has stopped")?;
+    store.close().await?;
+    driver.run().await?;
+    pinned?;
+    Ok(status.cluster_id)
+}
+
+/// A server whose parts all run.
+#[derive(Debug)]
+pub struct App {
+    supervisor: Supervisor,
+    store: Store,
+    tls_address: SocketAddr,
+    /// `None` for a server that is alone. Its threads outlive the store.
+    member: Option<Running>,
+}
+
+/// What is left of a member once its tasks run.
+#[derive(Debug)]
+struct Running {
+    invitations: Invitations,
+    _runtime: PeerRuntime,
+}
+
+impl App {
+    /// Builds and starts everything; returns when calls are taken. `shutdown` stops the server, as
+    /// SIGTERM does.
+    ///
+    /// # Errors
+    ///
+    /// What could not be opened or bound, with the way out.
+    pub async fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        announce(config);
+        let mut supervisor = Supervisor::stopped_by(shutdown);
+        let drained = Shutdown::new();
+        daemon::process::make_data_dir(&config.data_dir)?;
+        let arrival = match &config.cluster {
+            Some(cluster) => Some(Arrival::new(config, cluster, &clock).await?),
+            None => None,
+        };
+        let (store, driver) = open_store(config, arrival.as_ref()).await?;
+        // Peers are heard until the store has closed: the last thing it does is to say so.
+        let closed = Shutdown::new();
+        supervisor.start("store", {
+            let (store, drained, closed) = (store.clone(), drained.clone(), closed.clone());
+            |shutdown| drive(store, driver, shutdown, drained, closed)
+        });
+        let foundation = Foundation {
+            store: store.clone(),
+            clock,
+            drained: drained.clone(),
+            closed,
+        };
+        let mut member = None;
+        let built = foundation.build_up(&mut supervisor, config, arrival, &mut member);
+        match built.await {
+            Ok(tls_address) => Ok(Self {
+                supervisor,
+                store,
+                tls_address,
+                member,
+            }),
+            Err(error) => {
+                drop(store);
+                drained.request();
+                stop(supervisor).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes invites; `None` for a server that is alone.
+    pub fn invitations(&self) -> Option<&Invitations> {
+        self.member.as_ref().map(|member| &member.invitations)
+    }
+
+    /// Where the TLS listener listens.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address
+    }
+
+    /// The registry that this server serves from.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs until SIGTERM, SIGINT, the requested shutdown, or the first failure.
+    ///
+    /// # Errors
+    ///
+    /// The part that failed and why.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let ended = self.supervisor.run(STOP_WITHIN).await;
+        drop(self.member);
+        Ok(ended?)
+    }
+}
+
+/// What everything else stands on.
+struct Foundation {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// Requested once no call is in progress any more.
+    drained: Shutdown,
+    /// Requested once the store has closed.
+    closed: Shutdown,
+}
+
+impl Foundation {
+    /// Builds and starts the rest in the order in which one part needs another; returns where the
+    /// TLS listener listens.
+    async fn build_up(
+        self,
+        supervisor: &mut Supervisor,
+        config: &Config,
+        arrival: Option<Arrival>,
+        running: &mut Option<Running>,
+    ) -> anyhow::Result<SocketAddr> {
+        let policy = self.policy(config, arrival.as_ref())?;
+        let (ca, authorities) = Ca::open(self.store.clone(), Arc::clone(&self.clock), policy);
+        let identity = match arrival {
+            None => None,
+            Some(arrival) => {
+                let (identity, member) = self.open_door(supervisor, arrival, &ca).await?;
+                *running = Some(member);
+                Some(identity)
+            }
+        };
+        let Self {
+            store,
+            clock,
+            drained,
+            closed: _,
+        } = self;
+        let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
+        let parts = Parts {
+            attestation: attestation(config, &store, &ca, &clock).await?,
+            authorities: authorities.by_hand(&ca),
+            // Nothing is shown before it can be signed.
+            material: SharedTlsMaterial::new(TlsMaterial::new(None, [])?),
+            cluster: ClusterControl {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                invitations: running.as_ref().map(|member| member.invitations.clone()),
+                seal_key_path: config.seal_key_path.clone(),
+                server: supervisor.shutdown(),
+            },
+            store,
+            ca,
+            clock,
+            sync,
+            gate: Gate::closed(Waiting::Quorum),
+        };
+        let endpoints = parts.endpoints(config);
+        let local = endpoints.bind_local(&config.socket_path).await?;
+        let local_done = Shutdown::new();
+        supervisor.start("admin_socket", {
+            let local_done = local_done.clone();
+            |shutdown| serve(local.serve(shutdown), local_done)
+        });
+        wait_until_ready(&parts.store, config).await?;
+        pin_trust_domain(&parts.store, &*parts.clock, config).await?;
+        parts.gate.wait_for(Waiting::Authorities);
+        supervisor.start("ca", |shutdown| authorities.run(shutdown));
+        parts.make_authorities(supervisor, identity).await?;
+        let options = prune::Options::from_config(config);
+        let pruning = Pruning::new(parts.store.clone(), Arc::clone(&parts.clock), options);
+        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+        supervisor.start("sync", |shutdown| streams.run(shutdown));
+
+        let tls = parts.tls(config)?;
+        let (host, proxies) = (&config.bind_address, config.trusted_proxies.clone());
+        let remote = endpoints.bind_remote(host, config.bind_port, tls, proxies);
+        let remote = remote.await?;
+        let tls_address = remote.address();
+        if let Some(options) = config.health_checks.clone() {
+            let bundles = parts.bundles(config.trust_domain.clone());
+            let (ca, store) = (parts.ca.clone(), parts.store.clone());
+            health_checks::start(supervisor, options, (bundles, ca, store)).await?;
+        }
+        supervisor.start("endpoints", |shutdown| {
+            let served =
+                async move { tokio::join!(remote.serve(shutdown), local_done.requested()) };
+            serve(served, drained)
+        });
+        parts.gate.open();
+        Ok(tls_address)
+    }
+
+    /// A member makes the authority of members, too.
+    fn policy(&self, config: &Config, arrival: Option<&Arrival>) -> anyhow::Result<Policy> {
+        let policy = Policy::from_config(config);
+        if arrival.is_none() {
+            return Ok(policy);
+        }
+        let status = self.store.status().context("the store has stopped")?;
+        Ok(policy.with_peers(peers::trust_domain(&status.cluster_id)))
+    }
+
+    /// Lets the other members in; returns what keeps the certificate of this one, to be run once
+    /// the store serves.
+    async fn open_door(
+        &self,
+        supervisor: &mut Supervisor,
+        arrival: Arrival,
+        ca: &Ca,
+    ) -> anyhow::Result<(IdentityTask, Running)> {
+        let opened = arrival.open_door(&self.store, ca, self.closed.clone());
+        let (listening, member) = opened.await?;
+        supervisor.start("peers", |_stops_after_the_store| listening);
+        let Member {
+            identity,
+            invitations,
+            runtime,
+        } = member;
+        let running = Running {
+            invitations,
+            _runtime: runtime,
+        };
+        Ok((identity, running))
+    }
+}
+
+/// Stops what was started before the start failed, so that nothing of it is left in the process.
+async fn stop(supervisor: Supervisor) {
+    supervisor.shutdown().request();
+    if let Err(error) = supervisor.run(STOP_WITHIN).await {
+        tracing::warn!(error = %daemon::supervisor::chain(&error), "parts did not stop in order");
+    }
+}
+
+/// Says what this server is about to be.
+fn announce(config: &Config) {
+    for explanation in &config.explanations {
+        tracing::warn!("{explanation}");
+    }
+    tracing::info!(?config, "effective config");
+}
+
+/// Runs what serves, and says so when no call is in progress any more.
+async fn serve<Served>(
+    serving: impl Future<Output = Served>,
+    drained: Shutdown,
+) -> Result<(), Infallible> {
+    serving.await;
+    drained.request();
+    Ok(())
+}
+
+/// How long everything may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
