@@ -9,6 +9,7 @@ mod material;
 mod member;
 mod peer;
 mod pin;
+mod signatures;
 mod taint;
 #[cfg(test)]
 mod tests;
