@@ -3,6 +3,7 @@
 mod certificate;
 mod concatenated;
 mod csr;
+mod early_start;
 mod name;
 mod paths;
 mod public_key;

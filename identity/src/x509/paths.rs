@@ -5,12 +5,13 @@ use std::cell::RefCell;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{
-    ALL_VERIFICATION_ALGS, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter,
-    VerifiedPath, anchor_from_trusted_cert,
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath,
+    anchor_from_trusted_cert,
 };
 
 use crate::clock::UnixTime;
 use crate::x509::CertificateInfo;
+use crate::x509::early_start::{EarlyStarts, OverOriginal};
 
 /// A chain whose paths are looked for.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +35,18 @@ pub fn verified_issuers(
     authorities: &[CertificateDer<'static>],
     now: UnixTime,
 ) -> Result<Vec<CertificateDer<'static>>, PathError> {
-    let usable: Vec<_> = authorities
+    let usable = usable(authorities, now);
+    let anchors: Vec<_> = usable.iter().map(|(_, anchor)| anchor.clone()).collect();
+    let mut early = EarlyStarts::default();
+    let leaf = early.readable(chain.leaf);
+    let intermediates: Vec<_> = chain
+        .intermediates
         .iter()
-        .filter(|authority| is_authority(authority, now))
-        .filter_map(|authority| Some((authority, anchor_from_trusted_cert(authority).ok()?)))
+        .map(|intermediate| early.readable(intermediate))
         .collect();
-    let anchors: Vec<TrustAnchor<'_>> = usable.iter().map(|(_, anchor)| anchor.clone()).collect();
-    let leaf = EndEntityCert::try_from(chain.leaf).map_err(PathError)?;
+    let algorithms = early.algorithms();
+    let algorithms: Vec<_> = algorithms.iter().map(OverOriginal::as_dyn).collect();
+    let leaf = EndEntityCert::try_from(&leaf).map_err(PathError)?;
     let found = RefCell::new(Vec::<CertificateDer<'static>>::new());
     let collect = |path: &VerifiedPath<'_>| {
         // Path building looks at the CA flag only.
@@ -51,27 +57,27 @@ pub fn verified_issuers(
             return Err(webpki::Error::UnknownIssuer);
         }
         let mut found = found.borrow_mut();
-        let mut add = |certificate: &CertificateDer<'_>| {
-            if !found.contains(certificate) {
-                found.push(certificate.clone().into_owned());
+        let mut add = |certificate: CertificateDer<'static>| {
+            if !found.contains(&certificate) {
+                found.push(certificate);
             }
         };
         for intermediate in path.intermediate_certificates() {
-            add(&intermediate.der());
+            add(early.original(&intermediate.der()));
         }
         // Certificates of the same authority are all anchors of the same path.
         for (certificate, anchor) in &usable {
             if anchor == path.anchor() {
-                add(certificate);
+                add((*certificate).clone());
             }
         }
         // Refused, so that the search goes on to the next path.
         Err(webpki::Error::UnknownIssuer)
     };
     let verdict = leaf.verify_for_usage(
-        ALL_VERIFICATION_ALGS,
+        &algorithms,
         &anchors,
-        chain.intermediates,
+        &intermediates,
         super::path_time(now),
         AnyUse,
         None,
@@ -83,6 +89,18 @@ pub fn verified_issuers(
         // Whatever ended the search, there are the paths that it had found.
         Err(_) | Ok(_) => Ok(found),
     }
+}
+
+/// The authorities at which a path may end.
+fn usable<'a>(
+    authorities: &'a [CertificateDer<'static>],
+    now: UnixTime,
+) -> Vec<(&'a CertificateDer<'static>, TrustAnchor<'a>)> {
+    authorities
+        .iter()
+        .filter(|authority| is_authority(authority, now))
+        .filter_map(|authority| Some((authority, anchor_from_trusted_cert(authority).ok()?)))
+        .collect()
 }
 
 fn is_authority(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
