@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::UnixTime as PathTime;
 
 use crate::clock::Clock;
@@ -71,6 +72,39 @@ pub fn client_config(
     Ok(config)
 }
 
+/// As [`client_config`], or without `material` as [`insecure_bootstrap_client_config`], but with
+/// keys agreed on in ways only that a quantum computer does not undo, hence over TLS 1.3.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn post_quantum_client_config(
+    material: Option<SharedTlsMaterial>,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, TlsError> {
+    let verifier = ServerVerifier {
+        material: material.clone(),
+        expected,
+        signatures: signatures(),
+    };
+    let provider = Arc::new(CryptoProvider {
+        kx_groups: POST_QUANTUM_GROUPS.to_vec(),
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    });
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError)?;
+    let mut config = unresumed(builder, Arc::new(verifier), offered());
+    if let Some(material) = material {
+        config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
+    }
+    Ok(config)
+}
+
+/// Each together with a classical one, so that neither has to be relied on alone.
+const POST_QUANTUM_GROUPS: [&dyn SupportedKxGroup; 2] =
+    [kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
+
 /// For the first connection of an agent that was told to trust whoever answers: the server must
 /// call itself `expected`, and that is all that is known of it. Shows no certificate.
 ///
@@ -99,15 +133,24 @@ pub(super) fn unresumed_client(
     versions: &[&'static SupportedProtocolVersion],
     protocols: Vec<Vec<u8>>,
 ) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
         .with_protocol_versions(versions)
-        .map_err(TlsError)?
+        .map_err(TlsError)?;
+    Ok(unresumed(builder, verifier, protocols))
+}
+
+fn unresumed(
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    protocols: Vec<Vec<u8>>,
+) -> ClientConfig {
+    let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = protocols;
-    Ok(config)
+    config
 }
 
 /// Makes a server verify every connection anew.

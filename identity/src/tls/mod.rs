@@ -19,7 +19,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use config::{ALPN_CONCLAVE, client_config, insecure_bootstrap_client_config, server_config};
+pub use config::{
+    ALPN_CONCLAVE, client_config, insecure_bootstrap_client_config, post_quantum_client_config,
+    server_config,
+};
 pub use material::{SharedTlsMaterial, TlsMaterial};
 pub use member::{
     ALPN_JOIN, ALPN_PEER, join_client_config, join_server_config, peer_client_config,

@@ -1,5 +1,7 @@
 //! Handshakes in memory, between configurations as the server and the agent make them.
 
+mod post_quantum;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
