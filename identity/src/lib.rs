@@ -8,6 +8,7 @@ pub mod clock;
 mod der;
 pub mod dns_name;
 pub mod entry;
+pub mod federation;
 pub mod jwt_svid;
 pub mod lifetime;
 pub mod pem;

@@ -23,6 +23,9 @@ use crate::tls::{SharedTlsMaterial, TlsError, provider};
 /// Everything on these connections is gRPC.
 const ALPN_HTTP2: &[u8] = b"h2";
 
+/// Bundles are published as documents of the web.
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
 /// The same, as our own agents and servers speak it to each other: the server takes keep-alive pings
 /// as often as the client sends them. SPIRE's servers hang up on a client that pings more often than
 /// every five minutes, so an agent has to know before it begins.
@@ -120,6 +123,41 @@ pub fn insecure_bootstrap_client_config(
         signatures: signatures(),
     };
     agent_client(verifier, clock)
+}
+
+/// For a download from the web server `expected`, which must verify against the bundle of its trust
+/// domain in `material`. Shows no certificate.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn https_client_config(
+    material: SharedTlsMaterial,
+    expected: SpiffeId,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, TlsError> {
+    let verifier = ServerVerifier {
+        material: Some(material),
+        expected,
+        signatures: signatures(),
+    };
+    let protocols = vec![ALPN_HTTP1.to_vec()];
+    unresumed_client(Arc::new(verifier), clock, &[&TLS13, &TLS12], protocols)
+}
+
+/// For a web server: shows the SVID of `material` and asks for no certificate.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn https_server_config(
+    material: SharedTlsMaterial,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, TlsError> {
+    let config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(TlsError)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SvidResolver(material)));
+    Ok(unresumed_server(config, vec![ALPN_HTTP1.to_vec()]))
 }
 
 fn agent_client(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
