@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use identity::bundle::Bundle;
 use identity::entry::RegistrationEntry;
+use identity::federation::FederationRelationship;
 use identity::trust_domain::TrustDomain;
 
 use crate::record::{AgentRecord, AuthorityRecord, MemberRecord, Revision};
@@ -40,6 +41,13 @@ pub enum ChangeKind {
         trust_domain: TrustDomain,
         /// As it is.
         after: Option<Arc<Bundle>>,
+    },
+    /// A federation relationship.
+    Relationship {
+        /// With whom.
+        trust_domain: TrustDomain,
+        /// As it is.
+        after: Option<Arc<FederationRelationship>>,
     },
     /// An authority.
     Authority {

@@ -96,6 +96,7 @@ commands! {
     CreateInvite PruneInvites AdmitMember AnnounceMember RemoveMember SetClusterVersion
     RemoveDataKey ResealAuthority BeginEpoch
     PrepareSuccessor ActivateRoot TaintAuthority RevokeAuthority
+    CreateRelationship UpdateRelationship DeleteRelationship
     #[cfg(feature = "next-format")]
     SetNote
 }

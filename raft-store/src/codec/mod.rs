@@ -9,6 +9,7 @@ mod authority;
 mod bundle;
 mod entry;
 mod envelope;
+mod federation;
 mod field;
 mod member;
 mod outcome;

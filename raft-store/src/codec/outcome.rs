@@ -8,9 +8,10 @@ use prost::Message as _;
 use super::{DecodeError, Record as _, wire};
 use crate::command::{
     AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, CreateEntryOutcome,
-    CreateJoinTokenOutcome, DeleteBundleOutcome, EntryRule, Outcome, PromoteOutcome,
-    PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome, SetBundleOutcome,
-    SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, EntryRule, Outcome,
+    PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
+    SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
+    UpdateEntryOutcome, UpdateRelationshipOutcome,
 };
 use crate::record::AuthorityState;
 
@@ -66,7 +67,8 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::DiscardJoinToken(was)
         | Outcome::AddDataKey(was)
         | Outcome::RemoveDataKey(was)
-        | Outcome::CreateInvite(was) => flag(*was),
+        | Outcome::CreateInvite(was)
+        | Outcome::DeleteRelationship(was) => flag(*was),
         Outcome::CreateJoinToken(outcome) => token_created(outcome),
         Outcome::PruneJoinTokens(count) | Outcome::PruneInvites(count) => numbered(1, *count),
         Outcome::AdmitMember(_)
@@ -78,7 +80,9 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         Outcome::SetFederatedBundle(_)
         | Outcome::UpdateFederatedBundle(_)
         | Outcome::DeleteFederatedBundle(_)
-        | Outcome::PruneBundle(_) => on_bundle(outcome),
+        | Outcome::PruneBundle(_)
+        | Outcome::CreateRelationship(_)
+        | Outcome::UpdateRelationship(_) => on_bundle(outcome),
         Outcome::PrepareAuthority(outcome)
         | Outcome::PublishAuthority(outcome)
         | Outcome::ActivateAuthority(outcome)
@@ -173,6 +177,14 @@ fn on_bundle(outcome: &Outcome) -> OutcomeItem {
             PruneBundleOutcome::Unchanged => 2,
             PruneBundleOutcome::NotFound => 3,
             PruneBundleOutcome::WouldBeEmpty => 4,
+        }),
+        Outcome::CreateRelationship(outcome) => code(match outcome {
+            CreateRelationshipOutcome::Created(_) => 1,
+            CreateRelationshipOutcome::Exists => 2,
+        }),
+        Outcome::UpdateRelationship(outcome) => code(match outcome {
+            UpdateRelationshipOutcome::Updated(_) => 1,
+            UpdateRelationshipOutcome::NotFound => 2,
         }),
         _ => code(1),
     }

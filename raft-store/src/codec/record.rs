@@ -2,6 +2,7 @@
 
 use identity::bundle::Bundle;
 use identity::entry::RegistrationEntry;
+use identity::federation::FederationRelationship;
 use prost::Message as _;
 
 use super::{DecodeError, Stored};
@@ -50,4 +51,5 @@ records! {
     MemberRecord, Member, u64;
     InviteRecord, Invite, InviteId;
     ClusterRecord, Cluster, ();
+    FederationRelationship, Relationship, Sequence;
 }

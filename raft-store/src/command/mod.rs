@@ -7,6 +7,7 @@ mod agent;
 mod authority;
 mod bundle;
 mod entry;
+mod federation;
 mod join_token;
 mod member;
 mod rotation;
@@ -32,6 +33,10 @@ pub use self::bundle::{
 pub use self::entry::{
     CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, EntryRule, PruneEntries,
     UpdateEntries, UpdateEntryOutcome,
+};
+pub use self::federation::{
+    CreateRelationship, CreateRelationshipOutcome, DeleteRelationship, UpdateRelationship,
+    UpdateRelationshipOutcome,
 };
 pub use self::join_token::{
     CreateJoinToken, CreateJoinTokenOutcome, DiscardJoinToken, PruneJoinTokens,
@@ -262,6 +267,12 @@ operations! {
     TaintAuthority = 72, format 2 => AuthorityOutcome;
     /// A tainted authority leaves the own bundle.
     RevokeAuthority = 73, format 2 => AuthorityOutcome;
+    /// The bundle of another trust domain is found at an address.
+    CreateRelationship = 80, format 2 => CreateRelationshipOutcome;
+    /// A relationship changes.
+    UpdateRelationship = 81, format 2 => UpdateRelationshipOutcome;
+    /// A relationship goes. The answer says whether it was there.
+    DeleteRelationship = 82, format 2 => bool;
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
     SetNote = 1000, format 3 => Box<str>;

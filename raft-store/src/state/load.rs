@@ -86,6 +86,7 @@ impl Loader {
             TableId::Member => state.members.load(key, value)?.2,
             TableId::Invite => state.invites.load(key, value)?.2,
             TableId::Cluster => state.cluster.load(key, value)?.2,
+            TableId::Relationship => state.relationships.load(key, value)?,
         };
         self.sum = self.sum.plus(hash);
         Ok(())

@@ -10,6 +10,7 @@ mod chunks;
 mod entries;
 mod journal;
 mod load;
+mod relationships;
 mod replay;
 mod requests;
 mod rows;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use identity::bundle::Bundle;
 use identity::entry::{EntryId, RegistrationEntry};
+use identity::federation::FederationRelationship;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 
@@ -35,6 +37,7 @@ use self::agents::Agents;
 use self::authorities::Authorities;
 use self::bundles::Bundles;
 use self::entries::Entries;
+use self::relationships::Relationships;
 use self::requests::Requests;
 use self::table::Table;
 use crate::command::NEWEST_FORMAT;
@@ -61,6 +64,7 @@ pub struct State {
     members: Table<MemberRecord>,
     invites: Table<InviteRecord>,
     cluster: Table<ClusterRecord>,
+    relationships: Relationships,
 }
 
 impl State {
@@ -171,6 +175,22 @@ impl State {
         sequence: Option<Sequence>,
     ) -> impl Iterator<Item = (Sequence, &Arc<Bundle>)> {
         self.bundles.after(sequence)
+    }
+
+    /// The federation relationship with this trust domain.
+    #[must_use]
+    pub fn relationship(&self, trust_domain: &TrustDomain) -> Option<&Arc<FederationRelationship>> {
+        self.relationships
+            .find(trust_domain)
+            .map(|(_, relationship)| relationship)
+    }
+
+    /// Federation relationships created after `sequence`, or all, in order of creation.
+    pub fn relationships_after(
+        &self,
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &Arc<FederationRelationship>)> {
+        self.relationships.after(sequence)
     }
 
     /// Number of join tokens that were not used.

@@ -14,9 +14,10 @@ use crate::codec::{
 };
 use crate::command::{
     AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, Command, CreateEntryOutcome,
-    CreateJoinTokenOutcome, DeleteBundleOutcome, Envelope, Outcome, PromoteOutcome,
-    PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome, SetBundleOutcome,
-    SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome, UpdateEntryOutcome,
+    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, Envelope, Outcome,
+    PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
+    SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
+    UpdateEntryOutcome, UpdateRelationshipOutcome,
 };
 use crate::record::AuthorityRecord;
 use crate::state::State;
@@ -72,6 +73,7 @@ impl State {
             Command::DiscardJoinToken(_) => Outcome::DiscardJoinToken(is_done),
             Command::AddDataKey(_) => Outcome::AddDataKey(is_done),
             Command::RemoveDataKey(_) => Outcome::RemoveDataKey(is_done),
+            Command::DeleteRelationship(_) => Outcome::DeleteRelationship(is_done),
             Command::CreateInvite(_) => Outcome::CreateInvite(is_done),
             Command::PruneInvites(_) => Outcome::PruneInvites(first?.number),
             Command::AdmitMember(_)
@@ -86,6 +88,9 @@ impl State {
             | Command::UpdateFederatedBundle(_)
             | Command::DeleteFederatedBundle(_)
             | Command::PruneBundle(_) => self.revive_bundle(command, first?)?,
+            Command::CreateRelationship(_) | Command::UpdateRelationship(_) => {
+                self.revive_relationship(command, first?)?
+            }
             Command::PrepareAuthority(_)
             | Command::PublishAuthority(_)
             | Command::ActivateAuthority(_)
@@ -97,11 +102,7 @@ impl State {
             | Command::ResealAuthority(_) => on_authority(command, first?)?,
             #[cfg(feature = "next-format")]
             Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
-            Command::SetSetting(_) => Outcome::SetSetting(if is_done {
-                SetSettingOutcome::Set
-            } else {
-                SetSettingOutcome::Present(first?.value.clone())
-            }),
+            Command::SetSetting(_) => Outcome::SetSetting(set(first?)),
         })
     }
 
@@ -212,6 +213,23 @@ impl State {
             _ => return None,
         })
     }
+
+    fn revive_relationship(&self, command: &Command, item: &OutcomeItem) -> Option<Outcome> {
+        Some(match command {
+            Command::CreateRelationship(c) => Outcome::CreateRelationship(match item.code {
+                1 => CreateRelationshipOutcome::Created(Arc::new(c.relationship.clone())),
+                _ => CreateRelationshipOutcome::Exists,
+            }),
+            Command::UpdateRelationship(c) => {
+                let now = self.relationship(&c.trust_domain).cloned();
+                Outcome::UpdateRelationship(match now.filter(|_| item.code == 1) {
+                    Some(now) => UpdateRelationshipOutcome::Updated(now),
+                    None => UpdateRelationshipOutcome::NotFound,
+                })
+            }
+            _ => return None,
+        })
+    }
 }
 
 fn pairs<'a, T>(
@@ -229,6 +247,13 @@ fn attested(item: &OutcomeItem) -> Option<AttestOutcome> {
         4 => AttestOutcome::TokenExpired,
         _ => return None,
     })
+}
+
+fn set(item: &OutcomeItem) -> SetSettingOutcome {
+    match item.code {
+        1 => SetSettingOutcome::Set,
+        _ => SetSettingOutcome::Present(item.value.clone()),
+    }
 }
 
 fn renewed(item: &OutcomeItem) -> Option<RenewOutcome> {

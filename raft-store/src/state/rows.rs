@@ -26,6 +26,7 @@ pub(crate) enum TableId {
     Invite = 11,
     /// What the cluster agreed on about itself: one row.
     Cluster = 12,
+    Relationship = 13,
 }
 
 impl TableId {
@@ -44,6 +45,7 @@ impl TableId {
             10 => Self::Member,
             11 => Self::Invite,
             12 => Self::Cluster,
+            13 => Self::Relationship,
             _ => return None,
         })
     }
@@ -62,6 +64,7 @@ impl TableId {
             Self::Member => 10,
             Self::Invite => 11,
             Self::Cluster => 12,
+            Self::Relationship => 13,
         }
     }
 

@@ -36,6 +36,7 @@ impl Hub {
                     self.bundle_changed(trust_domain, updates);
                 }
                 ChangeKind::Authority { .. }
+                | ChangeKind::Relationship { .. }
                 | ChangeKind::Setting { .. }
                 | ChangeKind::Member { .. }
                 | ChangeKind::ClusterVersion => {}

@@ -101,6 +101,7 @@ impl Hub {
                     touched.bundles.insert(trust_domain.clone());
                 }
                 ChangeKind::Authority { .. }
+                | ChangeKind::Relationship { .. }
                 | ChangeKind::Setting { .. }
                 | ChangeKind::Member { .. }
                 | ChangeKind::ClusterVersion => {}

@@ -5,6 +5,7 @@ mod authority;
 mod bundle;
 mod entry;
 mod epoch;
+mod federation;
 mod join_token;
 mod member;
 mod rotation;
@@ -93,15 +94,12 @@ impl State {
             Command::AppendAuthorities(c) => {
                 Done::AppendAuthorities(self.append_authorities(c, journal))
             }
-            Command::SetFederatedBundle(c) => {
-                Done::SetFederatedBundle(self.set_federated_bundle(c, journal))
-            }
-            Command::UpdateFederatedBundle(c) => {
-                Done::UpdateFederatedBundle(self.update_federated_bundle(c, journal))
-            }
-            Command::DeleteFederatedBundle(c) => {
-                Done::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
-            }
+            Command::SetFederatedBundle(_)
+            | Command::UpdateFederatedBundle(_)
+            | Command::DeleteFederatedBundle(_)
+            | Command::CreateRelationship(_)
+            | Command::UpdateRelationship(_)
+            | Command::DeleteRelationship(_) => self.federate(&envelope.command, journal),
             Command::PruneBundle(c) => Done::PruneBundle(self.prune_bundle(c, journal)),
             Command::PrepareAuthority(_)
             | Command::PublishAuthority(_)
@@ -131,6 +129,31 @@ impl State {
                 self.begin_epoch(c, journal);
                 Done::BeginEpoch(())
             }
+        }
+    }
+
+    /// What concerns other trust domains.
+    fn federate(&mut self, command: &Command, journal: &mut Journal) -> Outcome {
+        match command {
+            Command::SetFederatedBundle(c) => {
+                Done::SetFederatedBundle(self.set_federated_bundle(c, journal))
+            }
+            Command::UpdateFederatedBundle(c) => {
+                Done::UpdateFederatedBundle(self.update_federated_bundle(c, journal))
+            }
+            Command::DeleteFederatedBundle(c) => {
+                Done::DeleteFederatedBundle(self.delete_federated_bundle(c, journal))
+            }
+            Command::CreateRelationship(c) => {
+                Done::CreateRelationship(self.create_relationship(c, journal))
+            }
+            Command::UpdateRelationship(c) => {
+                Done::UpdateRelationship(self.update_relationship(c, journal))
+            }
+            Command::DeleteRelationship(c) => {
+                Done::DeleteRelationship(self.delete_relationship(c, journal))
+            }
+            _ => Done::RequestReused,
         }
     }
 

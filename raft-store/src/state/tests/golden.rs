@@ -157,8 +157,14 @@ fn rows_of_format_1_load() {
 
 #[test]
 fn rows_of_format_2_load() {
-    let (mut state, mut loaded, _) = load(FORMAT_2);
-    for line in ["successor root e", "revoke root b"] {
+    let (mut state, mut loaded, tables) = load(FORMAT_2);
+    assert_eq!(tables.last(), Some(&13), "relationships have no golden row");
+    for line in [
+        "successor root e",
+        "revoke root b",
+        "federate partner.example url=https://a.example/",
+        "separate partner.example",
+    ] {
         same_outcome(&mut state, &mut loaded, line);
     }
 }

@@ -27,6 +27,11 @@ fn bundles() {
 }
 
 #[test]
+fn relationships() {
+    check("federation.txt", include_str!("scripts/federation.txt"));
+}
+
+#[test]
 fn authorities() {
     check("authorities.txt", include_str!("scripts/authorities.txt"));
 }

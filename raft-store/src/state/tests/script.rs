@@ -11,6 +11,9 @@ use identity::bundle::{Bundle, JwtAuthority, X509Authority};
 use identity::clock::UnixTime;
 use identity::dns_name::DnsName;
 use identity::entry::{AdditionalAttributes, EntryId, RegistrationEntry};
+use identity::federation::{
+    BundleEndpoint, BundleEndpointUrl, EndpointProfile, FederationRelationship,
+};
 use identity::selector::{Selector, SelectorSet};
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
@@ -328,6 +331,51 @@ fn bundle_command(line: &Line<'_>) -> Command {
             expired_before: line.time("before"),
         }
         .into(),
+        _ => federation_command(line),
+    }
+}
+
+fn federation_command(line: &Line<'_>) -> Command {
+    let url = || {
+        let url = line.options.get("url");
+        url.map(|url| BundleEndpointUrl::parse(url).unwrap())
+    };
+    let profile = || match line.options.get("endpoint") {
+        Some(path) => EndpointProfile::HttpsSpiffe {
+            endpoint_spiffe_id: id(path),
+        },
+        None => EndpointProfile::HttpsWeb,
+    };
+    let bundle = || {
+        let given = line.options.contains_key("x509");
+        given.then(|| Bundle {
+            x509_authorities: line.x509(),
+            ..Bundle::empty(trust_domain(line.word(1)))
+        })
+    };
+    match line.word(0) {
+        "federate" => CreateRelationship {
+            relationship: FederationRelationship {
+                trust_domain: trust_domain(line.word(1)),
+                endpoint: BundleEndpoint {
+                    url: url().unwrap(),
+                    profile: profile(),
+                },
+            },
+            bundle: bundle(),
+        }
+        .into(),
+        "refederate" => UpdateRelationship {
+            trust_domain: trust_domain(line.word(1)),
+            url: url(),
+            profile: (line.has("web") || line.options.contains_key("endpoint")).then(profile),
+            bundle: bundle(),
+        }
+        .into(),
+        "separate" => DeleteRelationship {
+            trust_domain: trust_domain(line.word(1)),
+        }
+        .into(),
         _ => member_command(line),
     }
 }
@@ -568,6 +616,19 @@ fn bundle(bundle: &Bundle) -> String {
     )
 }
 
+fn relationship(relationship: &FederationRelationship) -> String {
+    let FederationRelationship {
+        trust_domain,
+        endpoint: BundleEndpoint { url, profile },
+    } = relationship;
+    match profile {
+        EndpointProfile::HttpsWeb => format!("{trust_domain} {url} web"),
+        EndpointProfile::HttpsSpiffe { endpoint_spiffe_id } => {
+            format!("{trust_domain} {url} {endpoint_spiffe_id}")
+        }
+    }
+}
+
 fn brief(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateEntries(outcomes) => match &outcomes[0] {
@@ -592,6 +653,12 @@ fn brief(outcome: &Outcome) -> String {
         Outcome::SetFederatedBundle(SetBundleOutcome::Set(now)) => format!("set {}", bundle(now)),
         Outcome::UpdateFederatedBundle(UpdateBundleOutcome::Updated(now)) => {
             format!("updated {}", bundle(now))
+        }
+        Outcome::CreateRelationship(CreateRelationshipOutcome::Created(now)) => {
+            format!("created {}", relationship(now))
+        }
+        Outcome::UpdateRelationship(UpdateRelationshipOutcome::Updated(now)) => {
+            format!("updated {}", relationship(now))
         }
         Outcome::PruneBundle(PruneBundleOutcome::Pruned(now)) => format!("pruned {}", bundle(now)),
         Outcome::PrepareAuthority(outcome)
