@@ -8,6 +8,7 @@ pub mod duration;
 pub mod flags;
 pub mod hcl;
 pub mod health;
+pub mod https;
 pub mod log;
 mod number;
 pub mod process;

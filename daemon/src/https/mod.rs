@@ -1,0 +1,195 @@
+//! Downloads over HTTPS: one document, bounded in length and time.
+//!
+//! Nothing but TLS is spoken, also where a redirection leads, and every host on the way is
+//! authenticated as the first one is. Nothing is kept between two downloads.
+
+mod error;
+mod roots;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, HOST, LOCATION, USER_AGENT},
+};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+pub use self::error::{GetCause, GetError};
+pub use self::roots::{NoRoots, web_client_config};
+use self::target::Target;
+
+/// How much a download may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest document.
+    pub max_len_bytes: usize,
+    /// The time for all of it: names, connections, redirections and the document.
+    pub within: Duration,
+}
+
+/// What a host answered.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The status; a redirection was followed and is never here.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Downloads what is at `url`. Whom to believe and what to show is in `tls`, whose ALPN must allow
+/// `http/1.1`.
+///
+/// Redirections are followed, [`MAX_REDIRECTS`] of them.
+///
+/// # Errors
+/// [`GetError`], whose text with its causes reads as that of Go's HTTP client.
+pub async fn get(url: &str, tls: Arc<ClientConfig>, limits: Limits) -> Result<Document, GetError> {
+    let download = follow(url, tls, limits.max_len_bytes);
+    let ended = tokio::time::timeout(limits.within, download).await;
+    let ended = ended.unwrap_or(Err(GetCause::TimedOut(limits.within)));
+    ended.map_err(|cause| GetError::new(url, cause))
+}
+
+async fn follow(
+    url: &str,
+    tls: Arc<ClientConfig>,
+    max_len_bytes: usize,
+) -> Result<Document, GetCause> {
+    let mut target = Target::parse(url)?;
+    for _ in 0..=MAX_REDIRECTS {
+        match ask(&target, Arc::clone(&tls), max_len_bytes).await? {
+            Answer::Document(document) => return Ok(document),
+            Answer::Elsewhere(location) => target = target.join(&location)?,
+        }
+    }
+    Err(GetCause::TooManyRedirects)
+}
+
+enum Answer {
+    Document(Document),
+    Elsewhere(String),
+}
+
+async fn ask(
+    target: &Target,
+    tls: Arc<ClientConfig>,
+    max_len_bytes: usize,
+) -> Result<Answer, GetCause> {
+    let stream = dial(target).await?;
+    let stream = TlsConnector::from(tls)
+        .connect(target.server_name(), stream)
+        .await
+        .map_err(GetCause::Handshake)?;
+    exchange(target, stream, max_len_bytes).await
+}
+
+/// The first of the host's addresses that answers.
+async fn dial(target: &Target) -> Result<TcpStream, GetCause> {
+    let found = lookup_host((target.host(), target.port())).await;
+    let addresses = found.map_err(|error| GetCause::Lookup {
+        host: target.host().to_owned(),
+        error,
+    })?;
+    let mut failure = GetCause::NoAddress(target.host().to_owned());
+    for address in addresses.take(MAX_ADDRESSES) {
+        match dial_one(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(cause) => failure = cause,
+        }
+    }
+    Err(failure)
+}
+
+async fn dial_one(address: SocketAddr) -> Result<TcpStream, GetCause> {
+    let connecting = TcpStream::connect(address);
+    match tokio::time::timeout(DIAL_WITHIN, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(GetCause::Dial { address, error }),
+        Err(_) => Err(GetCause::DialTimedOut { address }),
+    }
+}
+
+async fn exchange(
+    target: &Target,
+    stream: TlsStream<TcpStream>,
+    max_len_bytes: usize,
+) -> Result<Answer, GetCause> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_LEN_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(GetCause::Http)?;
+    let request = request(target)?;
+    let exchange = async {
+        let response = sender.send_request(request).await;
+        judge(response.map_err(GetCause::Http)?, max_len_bytes).await
+    };
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        biased;
+        answer = exchange.as_mut() => answer,
+        // What it has read already is still to be taken.
+        _ended = connection => exchange.await,
+    }
+}
+
+fn request(target: &Target) -> Result<Request<Empty<Bytes>>, GetCause> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .version(Version::HTTP_11)
+        .uri(target.path_and_query())
+        .header(HOST, target.authority())
+        .header(USER_AGENT, HeaderValue::from_static("conclave"))
+        .header(CONNECTION, HeaderValue::from_static("close"))
+        .body(Empty::new());
+    request.map_err(|_unfit| GetCause::Url("a part of it cannot be sent"))
+}
+
+async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Answer, GetCause> {
+    let status = response.status();
+    if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let location = location.ok_or(GetCause::NoLocation(status))?;
+        return Ok(Answer::Elsewhere(location.to_owned()));
+    }
+    let mut body = response.into_body();
+    let too_long = GetCause::TooLong(max_len_bytes);
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > max_len_bytes {
+        return Err(too_long);
+    }
+    let mut document = Vec::with_capacity(announced);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(GetCause::Http)?.into_data() {
+            if document.len() + data.len() > max_len_bytes {
+                return Err(too_long);
+            }
+            document.extend_from_slice(&data);
+        }
+    }
+    Ok(Answer::Document(Document {
+        status,
+        body: document.into(),
+    }))
+}
+
+/// How many redirections are followed, as in Go's client.
+pub const MAX_REDIRECTS: usize = 10;
+
+const DIAL_WITHIN: Duration = Duration::from_secs(10);
+const MAX_ADDRESSES: usize = 8;
+const MAX_HEAD_LEN_BYTES: usize = 64 * 1024;
