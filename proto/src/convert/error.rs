@@ -5,6 +5,7 @@
 
 use identity::dns_name::DnsNameError;
 use identity::entry::EntryIdError;
+use identity::federation::BundleEndpointUrlError;
 use identity::selector::SelectorError;
 use identity::spiffe_id::{IdError, SpiffeId};
 use identity::trust_domain::TrustDomain;
@@ -85,6 +86,23 @@ pub enum ConvertError {
     KeyIdTooLong {
         /// The longest key id in bytes.
         limit: usize,
+    },
+    /// The address of a bundle endpoint breaks a rule.
+    #[error(transparent)]
+    BundleEndpointUrl(#[from] BundleEndpointUrlError),
+    /// A federation relationship does not say how its endpoint proves itself.
+    #[error("unsupported bundle endpoint profile type: <nil>")]
+    NoEndpointProfile,
+    /// The bundle of a federation relationship is that of another trust domain.
+    #[error(
+        "trust domain bundle (\"{bundle}\") must match the trust domain of the federation \
+         relationship (\"{relationship}\")"
+    )]
+    ForeignBundle {
+        /// Whose bundle it is.
+        bundle: TrustDomain,
+        /// Whose it should be.
+        relationship: TrustDomain,
     },
     /// A JWT authority is not a public key, or not one of a kind that verifies JWT-SVIDs.
     #[error("malformed or unsupported public key")]

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod bundle;
 pub mod entry;
 mod error;
+pub mod federation;
 mod go_time;
 pub mod id;
 pub mod selector;

@@ -92,6 +92,16 @@ pub fn received(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
     })
 }
 
+/// A bundle from an administrator, as a part of something else.
+pub(super) fn administered(wire: &types::Bundle) -> Result<Bundle, ConvertError> {
+    let bundle = received(wire)?;
+    Ok(Bundle {
+        x509_authorities: without_taint(bundle.x509_authorities),
+        jwt_authorities: without_jwt_taint(bundle.jwt_authorities),
+        ..bundle
+    })
+}
+
 /// X.509 authorities from an administrator, to be added to the own bundle.
 pub fn x509_authorities(
     wire: &[types::X509Certificate],
