@@ -7,7 +7,7 @@ use proto::{convert, spire::api::types};
 
 /// How a bundle is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BundleFormat {
+pub(in crate::cli) enum BundleFormat {
     /// The X.509 authorities as PEM.
     Pem,
     /// The SPIFFE bundle document.
@@ -22,7 +22,12 @@ impl BundleFormat {
 
     /// What the command line chose.
     pub(super) fn chosen(parsed: &Parsed) -> anyhow::Result<Self> {
-        match parsed.string("format").to_lowercase().as_str() {
+        Self::parse(parsed.string("format"))
+    }
+
+    /// The form of this name.
+    pub(in crate::cli) fn parse(name: &str) -> anyhow::Result<Self> {
+        match name.to_lowercase().as_str() {
             "pem" => Ok(Self::Pem),
             "spiffe" => Ok(Self::Spiffe),
             unknown => anyhow::bail!("invalid format: {unknown:?}"),
@@ -42,7 +47,11 @@ impl BundleFormat {
     }
 
     /// Reads a bundle of `trust_domain`.
-    pub(super) fn read(self, trust_domain: &TrustDomain, text: &[u8]) -> anyhow::Result<Bundle> {
+    pub(in crate::cli) fn read(
+        self,
+        trust_domain: &TrustDomain,
+        text: &[u8],
+    ) -> anyhow::Result<Bundle> {
         match self {
             Self::Pem => {
                 Bundle::from_pem(trust_domain, text).context("unable to parse bundle data")

@@ -7,6 +7,8 @@ mod show;
 
 use daemon::command_line::Command;
 
+pub(super) use self::format::BundleFormat;
+
 pub(super) fn commands() -> [Command; 5] {
     [
         show::command(),
