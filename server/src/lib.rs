@@ -15,6 +15,7 @@ pub mod config;
 pub mod dev;
 pub mod endpoints;
 pub mod entries;
+pub mod federation;
 mod health_checks;
 mod leadership;
 pub mod peers;

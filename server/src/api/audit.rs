@@ -5,6 +5,7 @@ use std::iter::zip;
 use proto::spire::api::server::entry::v1 as entry_wire;
 use proto::spire::api::server::svid::v1 as svid_wire;
 use proto::spire::api::types;
+use proto::spire::api::types::federation_relationship::BundleEndpointProfile;
 use serde_json::Value;
 use tonic::{Code, Request};
 
@@ -202,6 +203,57 @@ pub(super) fn deleted_bundle(
         ]);
         trail.item(Code::from(status.code), &status.message, fields);
     }
+}
+
+/// Tells of federation relationships that were made or changed.
+pub(super) fn relationships<'a>(
+    trail: Option<&AuditTrail>,
+    asked: &'a [types::FederationRelationship],
+    mask: Option<&types::FederationRelationshipMask>,
+    statuses: impl IntoIterator<Item = Option<&'a types::Status>>,
+) {
+    items(trail, asked, statuses, |one| relationship(one, mask));
+}
+
+fn relationship(
+    one: &types::FederationRelationship,
+    mask: Option<&types::FederationRelationshipMask>,
+) -> Fields {
+    let mut fields = Fields::from([("trust_domain_id", one.trust_domain.as_str().into())]);
+    if mask.is_none_or(|mask| mask.bundle_endpoint_url) {
+        let url = one.bundle_endpoint_url.as_str();
+        fields.insert("bundle_endpoint_url", url.into());
+    }
+    if mask.is_none_or(|mask| mask.bundle_endpoint_profile) {
+        match &one.bundle_endpoint_profile {
+            Some(BundleEndpointProfile::HttpsWeb(_)) => {
+                fields.insert("bundle_endpoint_profile", "https_web".into());
+            }
+            Some(BundleEndpointProfile::HttpsSpiffe(profile)) => {
+                fields.insert("bundle_endpoint_profile", "https_spiffe".into());
+                let id = profile.endpoint_spiffe_id.as_str();
+                fields.insert("endpoint_spiffe_id", id.into());
+            }
+            None => {}
+        }
+    }
+    if let Some(bundle) = &one.trust_domain_bundle
+        && mask.is_none_or(|mask| mask.trust_domain_bundle)
+    {
+        let name = bundle.trust_domain.as_str();
+        fields.insert("bundle_trust_domain_id", name.into());
+    }
+    fields
+}
+
+/// Tells of federation relationships that were deleted.
+pub(super) fn deleted_relationships<'a>(
+    trail: Option<&AuditTrail>,
+    names: &'a [String],
+    statuses: impl IntoIterator<Item = Option<&'a types::Status>>,
+) {
+    let fields = |name: &String| Fields::from([("trust_domain_id", name.as_str().into())]);
+    items(trail, names, statuses, fields);
 }
 
 fn selectors(selectors: &[types::Selector]) -> String {

@@ -16,6 +16,8 @@ pub mod status;
 mod status_agent;
 mod status_authority;
 mod status_cluster;
+mod status_federation;
 mod status_svid;
 pub mod svid;
 pub mod sync;
+pub mod trust_domain;

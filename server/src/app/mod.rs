@@ -19,7 +19,7 @@ use identity::clock::{Clock, SystemClock};
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
 use raft_store::Store;
 
-use self::parts::{Parts, attestation};
+use self::parts::{Parts, attestation, federation};
 use self::registry::{drive, open_store, pin_trust_domain, wait_until_ready};
 use crate::ca::{Ca, Policy};
 use crate::cluster::ClusterControl;
@@ -27,7 +27,6 @@ use crate::config::Config;
 use crate::endpoints::{Gate, Waiting};
 use crate::health_checks;
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
-use crate::prune::{self, Pruning};
 use crate::sync::Sync;
 
 /// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
@@ -204,6 +203,7 @@ impl Foundation {
                 seal_key_path: config.seal_key_path.clone(),
                 server: supervisor.shutdown(),
             },
+            federation: federation(config, &store, &clock),
             store,
             ca,
             clock,
@@ -222,9 +222,8 @@ impl Foundation {
         parts.gate.wait_for(Waiting::Authorities);
         supervisor.start("ca", |shutdown| authorities.run(shutdown));
         parts.make_authorities(supervisor, identity).await?;
-        let options = prune::Options::from_config(config);
-        let pruning = Pruning::new(parts.store.clone(), Arc::clone(&parts.clock), options);
-        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+        parts.prune(supervisor, config);
+        parts.federate(supervisor, config).await?;
         supervisor.start("sync", |shutdown| streams.run(shutdown));
 
         let tls = parts.tls(config)?;

@@ -19,6 +19,7 @@ use proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
+use proto::spire::api::server::trustdomain::v1::trust_domain_server::TrustDomainServer;
 use raft_store::Store;
 
 use crate::agents::Agents;
@@ -32,6 +33,7 @@ use crate::api::local_authority::LocalAuthorityApi;
 use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
+use crate::api::trust_domain::TrustDomainApi;
 use crate::attest::{Attestation, AttestorHost, Attestors};
 use crate::bundles::Bundles;
 use crate::ca::{Ca, LocalAuthorities, ServerSvidTask};
@@ -39,7 +41,9 @@ use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, Services};
 use crate::entries::Entries;
+use crate::federation::{Federation, Refresher, serve_own_bundle};
 use crate::peers::IdentityTask;
+use crate::prune::{self, Pruning};
 use crate::self_report::SelfReport;
 use crate::svids::Svids;
 use crate::sync::Sync;
@@ -52,6 +56,7 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) attestation: Attestation,
     pub(super) cluster: ClusterControl,
+    pub(super) federation: Federation,
     pub(super) sync: Sync,
     pub(super) gate: Gate,
     /// What the TLS listener shows and believes.
@@ -82,6 +87,29 @@ impl Parts {
             .await
             .context("cannot make the server's own SVID")?;
         supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
+        Ok(())
+    }
+
+    /// Removes what time has made useless.
+    pub(super) fn prune(&self, supervisor: &mut Supervisor, config: &Config) {
+        let options = prune::Options::from_config(config);
+        let pruning = Pruning::new(self.store.clone(), Arc::clone(&self.clock), options);
+        supervisor.start("prune", |shutdown| pruning.run(shutdown));
+    }
+
+    /// Publishes the own bundle, if that is wanted, and keeps those of others fresh.
+    pub(super) async fn federate(
+        &self,
+        supervisor: &mut Supervisor,
+        config: &Config,
+    ) -> anyhow::Result<()> {
+        if let Some(settings) = config.federation.bundle_endpoint.clone() {
+            let bundles = self.bundles(config.trust_domain.clone());
+            let proof = (self.material.clone(), Arc::clone(&self.clock));
+            serve_own_bundle(supervisor, settings, bundles, proof).await?;
+        }
+        let refresher = Refresher::new(self.federation.clone());
+        supervisor.start("federation", |shutdown| refresher.run(shutdown));
         Ok(())
     }
 
@@ -142,6 +170,7 @@ impl Parts {
             logger: LoggerServer::new(LoggerApi::new(daemon::log::of_process())),
             svid: SvidServer::new(SvidApi::new(svids, own())),
             sync: SyncServer::new(SyncApi::new(self.sync.clone(), clock())),
+            trust_domain: TrustDomainServer::new(TrustDomainApi::new(self.federation.clone())),
         }
     }
 
@@ -165,6 +194,16 @@ pub(super) async fn attestation(
     let attestors = Attestors::open(&config.node_attestors, &host).await?;
     let attestation = Attestation::new(store.clone(), ca.clone(), Arc::clone(clock));
     Ok(attestation.with_attestors(attestors, config.agent_id_selector))
+}
+
+/// The relationships with other trust domains.
+pub(super) fn federation(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Federation {
+    Federation::new(
+        store.clone(),
+        Arc::clone(clock),
+        config.trust_domain.clone(),
+        config.federation.federates_with.clone(),
+    )
 }
 
 /// How long the making of authorities may take: RSA keys of 4,096 bits on a busy machine.

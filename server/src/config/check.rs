@@ -26,9 +26,11 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let cluster = file
         .cluster
         .check((&bind_address, bind_port), &mut findings)?;
+    let trust_domain = trust_domain(file.trust_domain.as_deref())?;
+    let federation = file.federation.check(&trust_domain, &mut findings)?;
     let prune_for = file.prune_attested_nodes_expired_for.as_deref();
     Ok(Config {
-        trust_domain: trust_domain(file.trust_domain.as_deref())?,
+        trust_domain,
         bind_address,
         bind_port,
         socket_path: file
@@ -58,6 +60,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         agent_id_selector: file.agent_id_selector,
         audit_log: file.audit_log,
         trusted_proxies: trusted_proxies(&file.trusted_proxies)?,
+        federation,
         cluster,
         seal_key_path: match seal_key_path {
             Some(path) => path.into(),

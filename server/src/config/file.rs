@@ -6,7 +6,7 @@ use daemon::{
     hcl::Object,
 };
 
-use super::{LoadArgs, RateLimit, Subject, cluster, plugins};
+use super::{LoadArgs, RateLimit, Subject, cluster, federation, plugins};
 use crate::attest::IdSelector;
 use crate::endpoints::AuditLog;
 
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) default_jwt_svid_ttl: Option<String>,
     pub(super) default_x509_svid_ttl: Option<String>,
     pub(super) disable_jwt_svids: bool,
+    pub(super) federation: federation::Block,
     pub(super) health_checks: Option<daemon::health::Options>,
     pub(super) jwt_issuer: Option<String>,
     pub(super) jwt_key_type: Option<String>,
@@ -84,6 +85,7 @@ impl File {
                 .take_list("proxy_protocol_trusted_cidrs")?
                 .unwrap_or_default(),
             cluster: cluster::Block::take(&mut server, &mut findings)?,
+            federation: federation::Block::take(&mut server, &mut findings)?,
             agent_id_selector,
             audit_log: match server.take_bool("audit_log_enabled")? {
                 Some(true) => AuditLog::On,
@@ -102,7 +104,6 @@ impl File {
 
 /// The keys of features that are not there yet.
 fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Result<()> {
-    findings.refuse("server", server, &["federation"]);
     findings.refuse_if_on("server", server, &["profiling_enabled"])?;
     let reason = "it belongs to profiling, which is off";
     let profiling = ["profiling_port", "profiling_freq", "profiling_names"];

@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+mod federation;
 mod file;
 mod flags;
 mod node_attestor;
@@ -18,6 +19,7 @@ pub use self::cluster::{Cluster, FirstStart, InviteText};
 pub use self::flags::{LoadArgs, run_flags};
 use crate::attest::{IdSelector, NodeAttestorSettings};
 use crate::endpoints::{AuditLog, TrustedProxies};
+use crate::federation::FederationSettings;
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ pub struct Config {
     pub audit_log: AuditLog,
     /// Whether agents have their own names as selectors.
     pub agent_id_selector: IdSelector,
+    /// With whom this trust domain federates, and where its own bundle is published.
+    pub federation: FederationSettings,
     /// What this server is in a cluster; `None` if it is alone.
     pub cluster: Option<Cluster>,
     /// The file that holds the key-encryption key.

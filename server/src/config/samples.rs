@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use identity::{federation::EndpointProfile, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+
 use super::{Config, FirstStart, LoadArgs, load, run_flags};
+use crate::federation::EndpointProof;
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -13,7 +16,7 @@ fn loaded(path: &str) -> Config {
 }
 
 /// SPIRE's keys and ours, by section.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     ("", &["server", "plugins", "telemetry", "health_checks"]),
     (
         "server",
@@ -83,6 +86,7 @@ const KEYS: [(&str, &[&str]); 6] = [
             "signing_max_staleness",
         ],
     ),
+    ("federation", &["bundle_endpoint", "federates_with"]),
     ("ratelimit", &["attestation", "signing"]),
 ];
 
@@ -162,16 +166,23 @@ fn configs_of_users_load() {
 }
 
 #[test]
-fn federation_is_refused_by_name_until_it_is_there() {
+fn federated_config_of_users_loads() {
     let path = file("tests/fixtures/federated-server.conf");
     let path = path.display().to_string();
     let arguments = ["-config", &path, "-dataDir", "/d"].map(str::to_owned);
     let parsed = run_flags("run").parse(&arguments).unwrap();
-    let Err(error) = load(&LoadArgs::from_flags(&parsed)) else {
-        panic!("taken");
-    };
+    let federation = load(&LoadArgs::from_flags(&parsed)).unwrap().federation;
+    let endpoint = federation.bundle_endpoint.unwrap();
+    assert_eq!(endpoint.address, "0.0.0.0:8443");
+    assert!(matches!(endpoint.proof, EndpointProof::ServerSvid));
+    let partner = TrustDomain::parse("partner.example.com").unwrap();
+    let at = &federation.federates_with[&partner];
+    assert_eq!(at.url.as_str(), "https://spire.partner.example.com:8443");
+    let id = "spiffe://partner.example.com/spire/server";
     assert_eq!(
-        format!("{error:#}"),
-        "not supported yet: server.federation (line 4)"
+        at.profile,
+        EndpointProfile::HttpsSpiffe {
+            endpoint_spiffe_id: SpiffeId::parse(id).unwrap()
+        }
     );
 }

@@ -152,8 +152,9 @@ fn refusals_have_the_recorded_texts() {
             "unknown configuration detected: server.experimental.nope (line 4), server.ratelimit.all (line 4)",
         ),
         (
-            "federation {}\n profiling_enabled = true\n",
-            "not supported yet: server.federation (line 4), server.profiling_enabled (line 5)",
+            "federation { bundle_endpoint { port = 1 acme {} } }\n profiling_enabled = true\n",
+            "not supported yet: server.profiling_enabled (line 5), \
+             server.federation.bundle_endpoint.acme (line 4)",
         ),
         (
             "admin_ids = [\"x\"]",

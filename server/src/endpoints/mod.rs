@@ -33,6 +33,7 @@ use proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use proto::spire::api::server::svid::v1::svid_server::SvidServer;
+use proto::spire::api::server::trustdomain::v1::trust_domain_server::TrustDomainServer;
 use rustls::ServerConfig;
 
 use crate::api::agent::AgentApi;
@@ -45,6 +46,7 @@ use crate::api::local_authority::LocalAuthorityApi;
 use crate::api::logger::LoggerApi;
 use crate::api::svid::SvidApi;
 use crate::api::sync::SyncApi;
+use crate::api::trust_domain::TrustDomainApi;
 
 pub use authorize::{AgentRefusal, AuthorizeError, Authorizer};
 pub use caller::{AdminSource, Caller, CallerRole};
@@ -79,6 +81,8 @@ pub struct Services {
     pub svid: SvidServer<SvidApi>,
     /// What agents are told without asking.
     pub sync: SyncServer<SyncApi>,
+    /// Federation relationships.
+    pub trust_domain: TrustDomainServer<TrustDomainApi>,
 }
 
 /// What the endpoints are made of.

@@ -180,9 +180,7 @@ impl Router {
             Api::Svid => self.services.svid.clone().call(request).await,
             Api::Sync => self.services.sync.clone().call(request).await,
             Api::LocalAuthority => self.services.local_authority.clone().call(request).await,
-            Api::TrustDomain => {
-                return status::not_implemented(rule.method_name()).into_http();
-            }
+            Api::TrustDomain => self.services.trust_domain.clone().call(request).await,
         };
         match answered {
             Ok(response) => response,

@@ -14,6 +14,7 @@ mod bundles;
 mod cluster;
 mod dev;
 mod entries;
+mod federation;
 mod golden;
 mod limits;
 mod node_attestation;

@@ -32,6 +32,7 @@ use server::app::App;
 use server::attest::IdSelector;
 use server::config::{Cluster, Config, FirstStart, RateLimit, Subject};
 use server::endpoints::{AuditLog, TrustedProxies};
+use server::federation::FederationSettings;
 use server::peers::Invitations;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -402,6 +403,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         agent_id_selector: IdSelector::Absent,
         audit_log: AuditLog::Off,
         trusted_proxies: TrustedProxies::default(),
+        federation: FederationSettings::default(),
         cluster: None,
         seal_key_path: folder.join("seal.key"),
         explanations: Vec::new(),

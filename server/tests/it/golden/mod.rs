@@ -59,6 +59,11 @@ async fn bundle_service_answers_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trust_domain_service_answers_as_recorded() {
+    hold(script("50-trustdomain.script").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn local_authority_service_answers_as_recorded() {
     hold(script("60-localauthority.script").await);
 }
@@ -84,8 +89,8 @@ async fn agent_token_and_bundle_commands_print_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_authority_commands_print_as_recorded() {
-    hold(commands("c3-localauthority.cli").await);
+async fn federation_authority_and_logger_commands_print_as_recorded() {
+    hold(commands("c3-federation-authority-logger.cli").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,6 +112,7 @@ async fn follower_answers_as_recorded() {
         "20-agent.script",
         "30-svid.script",
         "40-bundle.script",
+        "50-trustdomain.script",
         "60-localauthority.script",
         "70-logger-debug-health.script",
         "80-workload.script",
@@ -116,7 +122,7 @@ async fn follower_answers_as_recorded() {
     for name in [
         "c1-entry.cli",
         "c2-agent-token-bundle.cli",
-        "c3-localauthority.cli",
+        "c3-federation-authority-logger.cli",
         "c4-workload.cli",
     ] {
         hold(commands_in(name, World::of_a_follower().await).await);
