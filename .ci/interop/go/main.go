@@ -3,6 +3,7 @@
 //	interop fetch                      every call of the Workload API once, and what comes back must verify
 //	interop serve ADDRESS_FILE CLIENT  mutual TLS server; admits CLIENT alone; runs until its input ends
 //	interop call ADDRESS_FILE SERVER N mutual TLS client; new connection each time, until both sides have shown N+1 certificates
+//	interop bundle URL ID              the bundle of another trust domain, from the endpoint with that id
 //	interop outsider ADDRESS_FILE      a workload without an entry: refused by the agent, and by the server
 package main
 
@@ -19,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/federation"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
@@ -47,6 +49,8 @@ func run(args []string) error {
 			return err
 		}
 		return call(ctx, args[1], args[2], rotations)
+	case len(args) == 3 && args[0] == "bundle":
+		return bundle(ctx, args[1], args[2])
 	case len(args) == 2 && args[0] == "outsider":
 		return outsider(ctx, args[1])
 	}
@@ -199,6 +203,34 @@ func exchange(address string, config *tls.Config) (*x509.Certificate, error) {
 		return nil, fmt.Errorf("no echo: %q %w", line, err)
 	}
 	return connection.ConnectionState().PeerCertificates[0], nil
+}
+
+func bundle(ctx context.Context, url, endpoint string) error {
+	x509Source, err := source(ctx)
+	if err != nil {
+		return err
+	}
+	defer x509Source.Close()
+	endpointID, err := spiffeid.FromString(endpoint)
+	if err != nil {
+		return err
+	}
+	trustDomain := endpointID.TrustDomain()
+	fetched, err := federation.FetchBundle(ctx, trustDomain, url, federation.WithSPIFFEAuth(x509Source, endpointID))
+	if err != nil {
+		return fmt.Errorf("fetching the bundle of %s: %w", trustDomain, err)
+	}
+	held, err := x509Source.GetX509BundleForTrustDomain(trustDomain)
+	if err != nil || !held.Equal(fetched.X509Bundle()) {
+		return fmt.Errorf("the endpoint has another bundle than the Workload API: %v", err)
+	}
+	hint, hasHint := fetched.RefreshHint()
+	if _, hasSequence := fetched.SequenceNumber(); !hasHint || !hasSequence {
+		return fmt.Errorf("the bundle has no refresh hint or no sequence number")
+	}
+	fmt.Printf("go-spiffe: bundle of %s from its endpoint, %d roots, to be refreshed in %s\n",
+		trustDomain, len(fetched.X509Authorities()), hint)
+	return nil
 }
 
 func outsider(ctx context.Context, addressFile string) error {
