@@ -1,6 +1,6 @@
 //! Why a document could not be downloaded, in the words of Go's HTTP client where it has some.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::StatusCode;
 
@@ -62,6 +62,14 @@ pub enum GetCause {
     DialTimedOut {
         /// Its last address.
         address: SocketAddr,
+    },
+    /// Nobody listens on the socket.
+    #[error("dial unix {}: connect: {}", path.display(), errno_text(error))]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
     },
     /// The host was not believed, or does not speak TLS.
     #[error("TLS handshake failed")]
