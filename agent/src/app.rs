@@ -1,6 +1,5 @@
 //! Puts the agent together and runs it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use anyhow::Context as _;
 use daemon::health::{Check, Checks};
 use daemon::log::LogControl;
 use daemon::supervisor::{Shutdown, Supervisor, chain};
-use identity::bundle::Bundle;
 use identity::clock::{Clock, SystemClock};
 use identity::secret::SecretBytes;
 use tokio::time::Instant;
@@ -18,13 +16,14 @@ use crate::admin_api::About;
 use crate::attest::x509pop::X509Pop;
 use crate::attest::{JoinToken, NodeAttestor, Starter};
 use crate::attestor::{Unix, WorkloadAttestor};
+use crate::bootstrap::{Rebootstrapper, TrustSource};
 use crate::cache::Cache;
 use crate::caller::Callers;
 use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
-use crate::config::{Bootstrap, BundleFormat, Config, KeyManager, NodeAttestorSettings};
-use crate::endpoints::{self, Sockets};
+use crate::config::{Config, KeyManager, NodeAttestorSettings};
+use crate::endpoints::{self, RateLimits, Sockets};
 use crate::health::Probe;
-use crate::jwt::JwtSvids;
+use crate::jwt::{JwtSvids, TokenLimits};
 use crate::storage::{DataFile, KeyStore};
 use crate::svid::{OwnSvid, Rotator};
 use crate::sync::{Parts, Signer, Synchronizer};
@@ -116,12 +115,15 @@ impl Running {
             KeyManager::Memory => KeyStore::in_memory(),
         };
         let mut data = DataFile::open(&config.data_dir)?;
+        let rebootstrapper = Rebootstrapper::new(config.rebootstrap);
         let starter = Starter {
+            trust: trust_source(&config, &servers)?,
+            rebootstrapper,
             servers: servers.clone(),
-            bootstrap_bundle: bootstrap_bundle(&config).await?,
             attestor: attestor.clone(),
         };
         let attested = starter.start(&mut data, &mut keys).await?;
+        let rebootstrapper = rebootstrapper.for_agent(attested.reattestable)?;
         let trust_domain = config.trust_domain.clone();
         let target = config.availability_target;
         let own = Arc::new(OwnSvid::new(trust_domain.clone(), attested, data, target)?);
@@ -134,7 +136,7 @@ impl Running {
         let jwt_svids = Arc::new(JwtSvids::new(
             client.clone(),
             Arc::clone(clock),
-            config.jwt_svid_cache_max_size,
+            token_limits(&config),
         ));
         if let Err(error) = client.post_status(VERSION).await {
             // Older servers do not want to know.
@@ -147,6 +149,8 @@ impl Running {
             own: Arc::clone(&own),
             trust_domain,
             interval: config.sync_interval,
+            rebootstrapper,
+            clock: Arc::clone(clock),
         });
         let first = synchronizer.first().await;
         first.context("failed to sync with SPIRE Server")?;
@@ -208,6 +212,7 @@ impl Running {
         supervisor.start("sync", |shutdown| self.synchronizer.run(shutdown));
         supervisor.start("signing", |shutdown| signer.run(shutdown));
         let parts = endpoints::Parts {
+            rate_limits: Arc::new(RateLimits::new(config.rate_limits.clone())),
             config,
             callers,
             cache: self.cache,
@@ -256,23 +261,25 @@ fn servers(config: &Config, clock: Arc<dyn Clock>) -> Servers {
             .collect(),
         trust_domain: config.trust_domain.clone(),
         clock,
+        key_exchange: config.key_exchange,
     }
 }
 
-async fn bootstrap_bundle(config: &Config) -> anyhow::Result<Option<Bundle>> {
-    let Bootstrap::BundleFile { path, format } = &config.bootstrap else {
-        return Ok(None);
-    };
-    let bundle = read_bundle(config, path, *format).await;
-    bundle
-        .map(Some)
-        .with_context(|| format!("trust bundle {}", path.display()))
+fn token_limits(config: &Config) -> TokenLimits {
+    TokenLimits {
+        max_tokens: config.jwt_svid_cache_max_size,
+        renewal: config.jwt_svid_cache_hit_timeout,
+    }
 }
 
-async fn read_bundle(config: &Config, path: &Path, format: BundleFormat) -> anyhow::Result<Bundle> {
-    let bytes = tokio::fs::read(path).await?;
-    Ok(match format {
-        BundleFormat::Pem => Bundle::from_pem(&config.trust_domain, &bytes)?,
-        BundleFormat::Spiffe => Bundle::from_spiffe_jwks(&config.trust_domain, &bytes)?,
+fn trust_source(config: &Config, servers: &Servers) -> anyhow::Result<TrustSource> {
+    let server = servers
+        .addresses
+        .first()
+        .context("no server is configured")?;
+    Ok(TrustSource {
+        bootstrap: config.bootstrap.clone(),
+        trust_domain: config.trust_domain.clone(),
+        server: server.clone(),
     })
 }

@@ -7,6 +7,7 @@
 //! - [`cli`]: the words on the command line.
 //! - [`config`]: what `agent.conf` says, checked.
 //! - [`storage`]: what survives a restart: the agent's SVID, its key and the bundle.
+//! - [`bootstrap`]: what the first server is believed by, and when that begins anew.
 //! - [`attest`]: node attestation: join token in, SVID and bundle out.
 //! - [`client`]: the connection to a server and every call made over it.
 //! - [`svid`]: the agent's own SVID and its renewal.
@@ -27,6 +28,7 @@ pub mod app;
 pub mod attest;
 pub mod attestor;
 mod backoff;
+pub mod bootstrap;
 pub mod cache;
 pub mod caller;
 pub mod cli;

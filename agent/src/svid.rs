@@ -24,7 +24,7 @@ use crate::backoff::{Backoff, FullJitter};
 use crate::cache::Cache;
 use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
 use crate::jitter::jitter;
-use crate::storage::{DataFile, KeyStore, KeyStoreError};
+use crate::storage::{DataError, DataFile, KeyStore, KeyStoreError};
 
 /// The longest sleep between two looks at the clock, which may be set.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
@@ -155,6 +155,32 @@ impl OwnSvid {
         if let Err(error) = self.data.lock().delete_svid() {
             error!(error = %chain(&error), "Failed to remove SVID");
         }
+    }
+
+    /// Since when no server was believed, this time included; `now` if that cannot be noted.
+    pub fn disbelieved_since(&self, now: UnixTime) -> UnixTime {
+        self.data
+            .lock()
+            .disbelieved_since(now)
+            .unwrap_or_else(|error| {
+                error!(error = %chain(&error), "Could not store since when no server is believed");
+                now
+            })
+    }
+
+    /// Notes that a server was believed.
+    pub fn believed(&self) {
+        if let Err(error) = self.data.lock().believed() {
+            error!(error = %chain(&error), "Could not store that a server was believed");
+        }
+    }
+
+    /// Removes the stored SVID and bundle, so that the next start is as the first.
+    ///
+    /// # Errors
+    /// They are still stored.
+    pub fn start_over(&self) -> Result<(), DataError> {
+        self.data.lock().start_over()
     }
 
     fn give_up(&self, error: &dyn std::fmt::Display) {

@@ -30,6 +30,7 @@ use tonic::transport::Channel;
 use tracing::debug;
 
 use crate::backoff::FullJitter;
+use crate::bootstrap::TrustSourceError;
 use crate::client::{self, CallError, Dialer, Malformed, Servers};
 use crate::jitter::jitter;
 
@@ -189,6 +190,9 @@ pub enum AttestError {
         /// Why not.
         cause: AttestorError,
     },
+    /// Nobody told yet whom to believe.
+    #[error(transparent)]
+    Trust(TrustSourceError),
     /// No certificate request could be made.
     #[error("cannot make a certificate request")]
     Csr(#[source] X509Error),
@@ -216,9 +220,14 @@ impl AttestError {
     pub fn is_undecided(&self) -> bool {
         match self {
             Self::Call(error) => error.is_undecided(),
-            Self::Attestor { .. } | Self::Csr(_) | Self::Tls(_) => false,
+            Self::Attestor { .. } | Self::Trust(_) | Self::Csr(_) | Self::Tls(_) => false,
             Self::Svid(_) | Self::NotAnAgent(_) | Self::Unverifiable(_) => true,
         }
+    }
+
+    /// Whether the server's certificate does not chain to the bundle.
+    pub fn is_untrusted_server(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_untrusted_server())
     }
 
     /// Whether the server knows no such token, or not any more.
@@ -238,6 +247,7 @@ mod tests {
     use identity::testing::TestAuthority;
 
     use super::*;
+    use crate::client::KeyExchange;
 
     const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
 
@@ -248,6 +258,7 @@ mod tests {
             addresses: Vec::new(),
             trust_domain: own.trust_domain().clone(),
             clock: Arc::new(FakeClock::new(NOW)),
+            key_exchange: KeyExchange::Any,
         };
         let verdict = |svid: &X509Svid, bundle: &Bundle| {
             check(svid, bundle, &servers).map_err(|error| error.to_string())
@@ -277,6 +288,7 @@ mod tests {
             addresses: Vec::new(),
             trust_domain: own.trust_domain().clone(),
             clock: Arc::new(FakeClock::new(NOW.saturating_sub(Duration::from_secs(30)))),
+            key_exchange: KeyExchange::Any,
         };
         let agent = own.x509_svid("/spire/agent/x");
         assert!(matches!(check(&agent, &own.bundle(), &servers), Ok(())));

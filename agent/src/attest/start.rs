@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{AttestError, Attested, Lasts, NodeAttestor, attest};
 use crate::backoff::{Backoff, FullJitter};
+use crate::bootstrap::{Rebootstrapper, TrustSource, TrustSourceError, Verdict};
 use crate::client::{Dialer, Servers, TlsMode};
 use crate::jitter::jitter;
 use crate::storage::{DataError, DataFile, KeyStore, KeyStoreError};
@@ -31,6 +32,9 @@ const MAX_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 /// After this time without success the agent gives up, as SPIRE's does: whoever runs it decides.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
+/// The same for an agent that may come to believe other servers meanwhile.
+const GIVE_UP_AFTER_WITH_REBOOTSTRAP: Duration = Duration::from_secs(24 * 3600);
+
 /// An SVID this close to its end is not worth a start.
 const CLOCK_SKEW: Duration = Duration::from_secs(1);
 
@@ -38,8 +42,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(1);
 pub struct Starter {
     /// Who can attest this node.
     pub servers: Servers,
-    /// The bundle to recognise the first server by; `None` trusts whoever has the right name.
-    pub bootstrap_bundle: Option<Bundle>,
+    /// What the first server is believed by.
+    pub trust: TrustSource,
+    /// When a server that the stored bundle does not vouch for is believed anew.
+    pub rebootstrapper: Rebootstrapper,
     /// What proves this node; not needed while a stored SVID holds.
     pub attestor: Option<Arc<dyn NodeAttestor>>,
 }
@@ -53,7 +59,8 @@ impl Starter {
     /// agent on all servers together.
     ///
     /// # Errors
-    /// The server refuses, nothing was reached for a minute, or the store fails.
+    /// The server refuses, nothing was reached for a minute, the bundle cannot be read, or the
+    /// store fails.
     pub async fn start(
         &self,
         data: &mut DataFile,
@@ -72,13 +79,16 @@ impl Starter {
         // An attempt after one that got no answer is the same one, perhaps on another server.
         let key = keys.generate(None)?;
         loop {
-            let error = match self.attest(data, attestor, &key).await? {
+            let error = match self.attempt(data, attestor, &key).await? {
                 Ok(attested) => {
                     self.store(&attested, data)?;
                     return Ok(attested);
                 }
                 Err(error) => error,
             };
+            if error.is_untrusted_server() {
+                self.disbelieve(data)?;
+            }
             if may_be_spent && error.is_spent_token() {
                 return Err(StartError::TokenSpent(error));
             }
@@ -87,7 +97,7 @@ impl Starter {
                 true => outage.next(jitter()),
                 false => backoff.next(jitter()),
             };
-            if error.is_refusal() || started.elapsed() + wait > GIVE_UP_AFTER {
+            if error.is_refusal() || started.elapsed() + wait > self.give_up_after() {
                 return Err(StartError::Attest(error));
             }
             warn!(
@@ -100,20 +110,50 @@ impl Starter {
     }
 
     /// One attempt; the outer error is not of the attempt, so another one would not help.
-    async fn attest(
+    async fn attempt(
         &self,
-        data: &DataFile,
+        data: &mut DataFile,
         attestor: &dyn NodeAttestor,
         key: &PrivateKey,
     ) -> Result<Result<Attested, AttestError>, StartError> {
-        let dialer = self.dialer(data)?;
+        let mode = match self.tls_mode(data).await? {
+            Ok(mode) => mode,
+            Err(error) if error.is_final() => return Err(StartError::Trust(error)),
+            Err(error) => return Ok(Err(AttestError::Trust(error))),
+        };
+        let dialer = Dialer::new(&self.servers, mode)?;
         Ok(attest(&dialer, &self.servers, attestor, key).await)
+    }
+
+    /// Forgets the stored bundle, if it has vouched for nobody for long enough.
+    fn disbelieve(&self, data: &mut DataFile) -> Result<(), StartError> {
+        if data.data().bundle.is_empty() {
+            info!("Trust Bundle and Server don't agree, bootstrapping again");
+            return Ok(());
+        }
+        if !self.rebootstrapper.is_enabled() {
+            return Ok(());
+        }
+        let now = self.servers.clock.now();
+        let since = data.disbelieved_since(now)?;
+        match self.rebootstrapper.judge(since, now) {
+            Verdict::Final | Verdict::Wait => Ok(()),
+            Verdict::StartOver => Ok(data.start_over()?),
+        }
+    }
+
+    fn give_up_after(&self) -> Duration {
+        match self.rebootstrapper.is_enabled() {
+            true => GIVE_UP_AFTER_WITH_REBOOTSTRAP,
+            false => GIVE_UP_AFTER,
+        }
     }
 
     fn store(&self, attested: &Attested, data: &mut DataFile) -> Result<(), StartError> {
         let authorities = attested.bundle.x509_authorities.iter();
         data.store_bundle(authorities.map(|one| one.certificate.clone()).collect())?;
         data.store_svid(attested.svid.chain().to_vec(), attested.reattestable)?;
+        data.believed()?;
         info!(
             spiffe_id = %attested.svid.spiffe_id(),
             reattestable = attested.reattestable,
@@ -159,24 +199,29 @@ impl Starter {
         self.servers.clock.now().saturating_add(CLOCK_SKEW) >= not_after
     }
 
-    /// Connects without an SVID. A stored bundle goes before the configured one: it is newer.
-    fn dialer(&self, data: &DataFile) -> Result<Dialer, StartError> {
+    /// How the server is believed by an agent without an SVID. A stored bundle goes before any
+    /// other: it is newer.
+    async fn tls_mode(
+        &self,
+        data: &mut DataFile,
+    ) -> Result<Result<TlsMode, TrustSourceError>, StartError> {
         let stored = stored_bundle(&self.servers.trust_domain, &data.data().bundle)?;
-        let bundle = match &self.bootstrap_bundle {
-            _ if !stored.x509_authorities.is_empty() => Some(stored),
-            configured => configured.clone(),
-        };
-        let mode = match bundle {
-            Some(bundle) => {
-                let material = TlsMaterial::new(None, [Arc::new(bundle)])?;
-                TlsMode::Verified(SharedTlsMaterial::new(material))
-            }
-            None => {
-                warn!("Insecure bootstrap enabled; skipping server certificate verification");
-                TlsMode::Insecure
+        let bundle = match stored.x509_authorities.is_empty() {
+            false => Some(stored),
+            true => {
+                let occasion = data.begin_attempt(self.servers.clock.now())?;
+                match self.trust.bundle(&occasion).await {
+                    Ok(bundle) => bundle,
+                    Err(error) => return Ok(Err(error)),
+                }
             }
         };
-        Ok(Dialer::new(&self.servers, mode)?)
+        let Some(bundle) = bundle else {
+            warn!("Insecure bootstrap enabled; skipping server certificate verification");
+            return Ok(Ok(TlsMode::Insecure));
+        };
+        let material = TlsMaterial::new(None, [Arc::new(bundle)])?;
+        Ok(Ok(TlsMode::Verified(SharedTlsMaterial::new(material))))
     }
 }
 
@@ -212,6 +257,9 @@ pub enum StartError {
          or join_token, or name a NodeAttestor"
     )]
     NoEvidence,
+    /// There is no bundle to believe a server by.
+    #[error(transparent)]
+    Trust(TrustSourceError),
     /// The node could not be attested.
     #[error("node attestation failed")]
     Attest(#[source] AttestError),

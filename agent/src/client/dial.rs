@@ -57,6 +57,18 @@ pub struct Servers {
     pub trust_domain: TrustDomain,
     /// Tells whether a certificate is valid.
     pub clock: Arc<dyn Clock>,
+    /// How keys are agreed on with them.
+    pub key_exchange: KeyExchange,
+}
+
+/// How a connection gets its keys.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyExchange {
+    /// In whatever way both sides know, best first.
+    #[default]
+    Any,
+    /// In one that a quantum computer does not undo.
+    PostQuantum,
 }
 
 /// How the server is recognised, and what the agent shows of itself.
@@ -102,15 +114,16 @@ impl Dialer {
     pub fn new(servers: &Servers, mode: TlsMode) -> Result<Self, TlsError> {
         let server_id = SpiffeId::server(&servers.trust_domain);
         let clock = Arc::clone(&servers.clock);
-        let (config, material) = match mode {
-            TlsMode::Verified(material) => (
-                tls::client_config(material.clone(), server_id, clock),
-                Some(material),
-            ),
-            TlsMode::Insecure => (
-                tls::insecure_bootstrap_client_config(server_id, clock),
-                None,
-            ),
+        let material = match mode {
+            TlsMode::Verified(material) => Some(material),
+            TlsMode::Insecure => None,
+        };
+        let config = match (servers.key_exchange, material.clone()) {
+            (KeyExchange::PostQuantum, material) => {
+                tls::post_quantum_client_config(material, server_id, clock)
+            }
+            (KeyExchange::Any, Some(material)) => tls::client_config(material, server_id, clock),
+            (KeyExchange::Any, None) => tls::insecure_bootstrap_client_config(server_id, clock),
         };
         Ok(Self(Arc::new(Inner {
             addresses: servers.addresses.clone(),

@@ -11,14 +11,16 @@ mod error;
 mod link;
 mod pool;
 mod watch;
+mod workload_api;
 
 pub use calls::{JwtAnswer, SignedChain, SigningRequest};
 pub(crate) use calls::{chain, own_bundle};
-pub use dial::{DialError, Dialer, ServerAddress, Servers, TlsMode};
+pub use dial::{DialError, Dialer, KeyExchange, ServerAddress, Servers, TlsMode};
 pub use entries::{EntryRevision, KnownEntries};
 pub use error::{CallError, Demand, Malformed};
 pub use link::LinkId;
 pub use watch::{Batch, Offer, Watch};
+pub use workload_api::first_x509_bundle;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,18 +2,22 @@
 
 use std::{
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use daemon::config::{Findings, parse_duration};
+use daemon::{config::parse_duration, duration::format_go};
 use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 
 use super::{
-    Bootstrap, BundleFormat, Config, JoinToken, KeyManager, file::File, flags::Texts, plugins,
-    sockets,
+    Config, JoinToken, KeyManager, bootstrap,
+    file::{Experimental, File, RATE_LIMITED},
+    flags::Texts,
+    plugins, sockets,
 };
+use crate::{client::KeyExchange, endpoints::CallsPerSecond};
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);
@@ -22,13 +26,16 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let data_dir = file.texts.data_dir.take();
     let data_dir = PathBuf::from(data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()));
     let settings = plugins::check(&file.plugins, &data_dir, &mut findings)?;
-    refuse_rebootstrap(&file.texts, &mut findings)?;
+    let (bootstrap, rebootstrap) = bootstrap::check(&file, &mut findings)?;
     let sockets = sockets::check(&mut file, &mut findings)?;
-    let sync_interval = file.sync_interval.as_deref();
+    let experimental = std::mem::take(&mut file.experimental);
+    let sync_interval = experimental.sync_interval.as_deref();
     let sync_interval = parse_duration(sync_interval, "synchronization interval")?;
+    let jwt_svid_cache_hit_timeout = cache_hit_timeout(&experimental)?;
     Ok(Config {
         authorized_delegates: delegate_ids(&file.authorized_delegates, &trust_domain)?,
-        bootstrap: bootstrap(&file)?,
+        bootstrap,
+        rebootstrap,
         join_token: join_token(&mut file.texts)?,
         sync_interval: sync_interval.unwrap_or(DEFAULT_SYNC_INTERVAL),
         x509_svid_cache_max_size: cache_size(
@@ -39,6 +46,12 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
             "jwt_svid_cache_max_size",
             file.jwt_svid_cache_max_size,
         )?,
+        jwt_svid_cache_hit_timeout,
+        rate_limits: rate_limits(&experimental)?,
+        key_exchange: match experimental.require_pq_kem {
+            true => KeyExchange::PostQuantum,
+            false => KeyExchange::Any,
+        },
         workload_x509_svid_key_type: key_type(file.workload_x509_svid_key_type.as_deref())?,
         availability_target: availability_target(file.availability_target.as_deref())?,
         node_attestor: settings.node_attestor,
@@ -66,6 +79,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
 const DEFAULT_DATA_DIR: &str = ".";
 const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_CACHE_SIZE: usize = 1000;
+const CACHE_HIT_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 const MINIMUM_AVAILABILITY_TARGET: Duration = Duration::from_secs(24 * 3600);
 
 /// No join token is longer; a file that is was named by mistake.
@@ -112,60 +126,6 @@ fn host_and_port(address: &str) -> anyhow::Result<(String, u16)> {
     Ok((host.to_owned(), port))
 }
 
-fn bootstrap(file: &File) -> anyhow::Result<Bootstrap> {
-    let path = file.texts.trust_bundle_path.as_deref();
-    let url = file.texts.trust_bundle_url.as_deref();
-    let both = |a: &str, b: &str| format!("only one of {a} or {b} can be specified, not both");
-    match (file.insecure_bootstrap, path, url) {
-        (true, Some(_), _) => bail!(both("insecure_bootstrap", "trust_bundle_path")),
-        (true, None, Some(_)) => bail!(both("insecure_bootstrap", "trust_bundle_url")),
-        (false, Some(_), Some(_)) => bail!(both("trust_bundle_url", "trust_bundle_path")),
-        (true, None, None) => Ok(Bootstrap::Insecure),
-        (false, Some(path), None) => Ok(Bootstrap::BundleFile {
-            path: path.into(),
-            format: bundle_format(file.texts.trust_bundle_format.as_deref())?,
-        }),
-        (false, None, Some(url)) => {
-            ensure!(
-                url.starts_with("https://"),
-                "trust bundle URL must start with https://"
-            );
-            bail!("not supported yet: trust_bundle_url; use trust_bundle_path")
-        }
-        (false, None, None) => bail!(
-            "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be configured unless insecure_bootstrap is set"
-        ),
-    }
-}
-
-fn bundle_format(text: Option<&str>) -> anyhow::Result<BundleFormat> {
-    match text {
-        None | Some("pem") => Ok(BundleFormat::Pem),
-        Some("spiffe") => Ok(BundleFormat::Spiffe),
-        Some(_) => {
-            bail!("invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\"")
-        }
-    }
-}
-
-fn refuse_rebootstrap(texts: &Texts, findings: &mut Findings) -> anyhow::Result<()> {
-    parse_duration(texts.rebootstrap_delay.as_deref(), "rebootstrap_delay")?;
-    match texts.rebootstrap_mode.as_deref() {
-        None | Some("never") => {
-            if texts.rebootstrap_delay.is_some() {
-                findings.note(
-                    "agent.rebootstrap_delay is accepted and ignored: rebootstrap_mode is never",
-                );
-            }
-            Ok(())
-        }
-        Some(mode @ ("auto" | "always")) => {
-            bail!("not supported yet: rebootstrap_mode {mode:?}")
-        }
-        Some(mode) => bail!("unknown rebootstrap mode specified: {mode}"),
-    }
-}
-
 fn join_token(texts: &mut Texts) -> anyhow::Result<Option<JoinToken>> {
     match (texts.join_token.take(), texts.join_token_file.take()) {
         (Some(_), Some(_)) => {
@@ -209,6 +169,44 @@ fn cache_size(key: &str, size: Option<i64>) -> anyhow::Result<usize> {
         0 => Ok(DEFAULT_CACHE_SIZE),
         size => usize::try_from(size).with_context(|| format!("{key} must not be negative")),
     }
+}
+
+fn cache_hit_timeout(experimental: &Experimental) -> anyhow::Result<Duration> {
+    let text = experimental.jwt_svid_cache_hit_timeout.as_deref();
+    let timeout = parse_duration(text, "jwt_svid_cache_hit_timeout")?;
+    let timeout = timeout.unwrap_or(CACHE_HIT_TIMEOUTS.0);
+    let (least, most) = CACHE_HIT_TIMEOUTS;
+    let shown = format_go(timeout);
+    ensure!(
+        timeout >= least,
+        "jwt_svid_cache_hit_timeout ({shown}) must be greater than {}",
+        format_go(least)
+    );
+    ensure!(
+        timeout <= most,
+        "jwt_svid_cache_hit_timeout ({shown}) must be less than {}",
+        format_go(most)
+    );
+    Ok(timeout)
+}
+
+fn rate_limits(experimental: &Experimental) -> anyhow::Result<CallsPerSecond> {
+    let mut limits = CallsPerSecond::new();
+    for (key, limit) in &experimental.rate_limits {
+        ensure!(
+            *limit >= 0,
+            "experimental.ratelimit.{key} must not be negative"
+        );
+        let limit = u32::try_from(*limit)
+            .with_context(|| format!("experimental.ratelimit.{key} is out of range"))?;
+        let method = RATE_LIMITED.iter().find(|(name, _)| name == key);
+        limits.extend(
+            method
+                .map(|(_, method)| *method)
+                .zip(NonZeroU32::new(limit)),
+        );
+    }
+    Ok(limits)
 }
 
 fn key_type(text: Option<&str>) -> anyhow::Result<KeyType> {

@@ -7,6 +7,7 @@ use daemon::{
 };
 
 use super::{LoadArgs, flags::Texts, plugins};
+use crate::endpoints::Method;
 
 /// The keys that have a meaning, with the command line merged in.
 pub(super) struct File {
@@ -27,10 +28,20 @@ pub(super) struct File {
     pub(super) sds: SdsTexts,
     pub(super) server_addresses: Vec<String>,
     pub(super) server_port: Option<i64>,
-    pub(super) sync_interval: Option<String>,
+    pub(super) experimental: Experimental,
     pub(super) workload_x509_svid_key_type: Option<String>,
     pub(super) x509_svid_cache_max_size: Option<i64>,
     pub(super) findings: Findings,
+}
+
+/// The `experimental` block.
+#[derive(Default)]
+pub(super) struct Experimental {
+    pub(super) jwt_svid_cache_hit_timeout: Option<String>,
+    /// Calls per second, by the name of the key; 0 for no limit.
+    pub(super) rate_limits: Vec<(&'static str, i64)>,
+    pub(super) require_pq_kem: bool,
+    pub(super) sync_interval: Option<String>,
 }
 
 /// The `sds` block.
@@ -81,7 +92,7 @@ impl File {
             jwt_svid_cache_max_size: agent.take_integer("jwt_svid_cache_max_size")?,
             log: take_log(&mut agent, &arguments.log)?,
             server_port: arguments.server_port.or(agent.take_integer("server_port")?),
-            sync_interval: take_experimental(&mut agent, &mut findings)?,
+            experimental: take_experimental(&mut agent, &mut findings)?,
             workload_x509_svid_key_type: agent.take_string("workload_x509_svid_key_type")?,
             x509_svid_cache_max_size: agent.take_integer("x509_svid_cache_max_size")?,
             health_checks,
@@ -109,6 +120,8 @@ fn take_texts(agent: &mut Object, given: &Texts) -> anyhow::Result<Texts> {
         socket_path: text("socket_path", &given.socket_path)?,
         trust_bundle_format: text("trust_bundle_format", &given.trust_bundle_format)?,
         trust_bundle_path: text("trust_bundle_path", &given.trust_bundle_path)?,
+        trust_bundle_spiffe_workload_api: text("trust_bundle_spiffe_workload_api", &None)?,
+        trust_bundle_unix_socket: text("trust_bundle_unix_socket", &None)?,
         trust_bundle_url: text("trust_bundle_url", &given.trust_bundle_url)?,
         trust_domain: text("trust_domain", &given.trust_domain)?,
     })
@@ -129,13 +142,8 @@ fn take_sds(agent: &mut Object, findings: &mut Findings) -> anyhow::Result<SdsTe
     Ok(texts)
 }
 
-/// The keys of features that are not there yet, or never will be.
+/// The keys of features that never will be.
 fn take_unsupported(agent: &mut Object, findings: &mut Findings) {
-    let later = [
-        "trust_bundle_spiffe_workload_api",
-        "trust_bundle_unix_socket",
-    ];
-    findings.refuse("agent", agent, &later);
     let reason = "it is for profiles of Go programs; use perf(1)";
     let profiling = [
         "profiling_enabled",
@@ -146,18 +154,13 @@ fn take_unsupported(agent: &mut Object, findings: &mut Findings) {
     findings.explain("agent", agent, &profiling, reason);
 }
 
-/// Returns the only setting of the `experimental` block that has a use, `sync_interval`.
-fn take_experimental(
-    agent: &mut Object,
-    findings: &mut Findings,
-) -> anyhow::Result<Option<String>> {
+/// Takes the `experimental` block apart.
+fn take_experimental(agent: &mut Object, findings: &mut Findings) -> anyhow::Result<Experimental> {
     let Some(mut block) = agent.take_block("experimental")? else {
-        return Ok(None);
+        return Ok(Experimental::default());
     };
     let section = "agent.experimental";
-    let later = ["broker", "jwt_svid_cache_hit_timeout", "ratelimit"];
-    findings.refuse(section, &mut block, &later);
-    findings.refuse_if_on(section, &mut block, &["require_pq_kem"])?;
+    findings.refuse(section, &mut block, &["broker"]);
     let reason = "entries are always synchronized by difference";
     findings.explain(
         section,
@@ -175,7 +178,38 @@ fn take_experimental(
             "invalid configuration: {key} is not supported in this platform; please use {instead} instead"
         );
     }
-    let sync_interval = block.take_string("sync_interval")?;
+    let experimental = Experimental {
+        jwt_svid_cache_hit_timeout: block.take_string("jwt_svid_cache_hit_timeout")?,
+        rate_limits: take_rate_limits(&mut block, findings)?,
+        require_pq_kem: block.take_bool("require_pq_kem")?.unwrap_or(false),
+        sync_interval: block.take_string("sync_interval")?,
+    };
     findings.finish(section, &block);
-    Ok(sync_interval)
+    Ok(experimental)
 }
+
+fn take_rate_limits(
+    experimental: &mut Object,
+    findings: &mut Findings,
+) -> anyhow::Result<Vec<(&'static str, i64)>> {
+    let Some(mut block) = experimental.take_block("ratelimit")? else {
+        return Ok(Vec::new());
+    };
+    let taken = RATE_LIMITED.into_iter().map(|(key, _)| {
+        let limit = block.take_integer(key)?.unwrap_or(0);
+        Ok::<_, anyhow::Error>((key, limit))
+    });
+    let taken = taken.collect::<Result<_, _>>()?;
+    findings.finish("agent.experimental.ratelimit", &block);
+    Ok(taken)
+}
+
+/// The keys of the `ratelimit` block.
+pub(super) const RATE_LIMITED: [(&str, Method); 6] = [
+    ("fetch_x509_svid", Method::FetchX509Svid),
+    ("fetch_jwt_svid", Method::FetchJwtSvid),
+    ("fetch_x509_bundles", Method::FetchX509Bundles),
+    ("fetch_jwt_bundles", Method::FetchJwtBundles),
+    ("stream_secrets", Method::StreamSecrets),
+    ("fetch_secrets", Method::FetchSecrets),
+];

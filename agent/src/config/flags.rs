@@ -106,6 +106,8 @@ pub(super) struct Texts {
     pub(super) socket_path: Option<String>,
     pub(super) trust_bundle_format: Option<String>,
     pub(super) trust_bundle_path: Option<String>,
+    pub(super) trust_bundle_spiffe_workload_api: Option<String>,
+    pub(super) trust_bundle_unix_socket: Option<String>,
     pub(super) trust_bundle_url: Option<String>,
     pub(super) trust_domain: Option<String>,
 }
@@ -154,6 +156,9 @@ impl LoadArgs {
                 trust_bundle_path: text("trustBundle"),
                 trust_bundle_url: text("trustBundleUrl"),
                 trust_domain: text("trustDomain"),
+                // There are no flags for these.
+                trust_bundle_spiffe_workload_api: None,
+                trust_bundle_unix_socket: None,
             },
             server_port: Some(parsed.integer("serverPort")).filter(|port| *port != 0),
             switches: Switches {

@@ -3,6 +3,7 @@
 //! A value of [`Config`] is valid and complete. A key that the file holds is either in it, explained in
 //! [`Config::explanations`], or the reason why there is no value.
 
+mod bootstrap;
 mod check;
 mod file;
 mod flags;
@@ -15,6 +16,7 @@ use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
 use zeroize::Zeroizing;
 
 pub use self::flags::{LoadArgs, run_flags};
+use crate::{client::KeyExchange, endpoints::CallsPerSecond};
 
 /// The checked settings.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub key_manager: KeyManager,
     /// How the first connection to a server is trusted.
     pub bootstrap: Bootstrap,
+    /// When servers that the stored bundle does not vouch for are believed anew; `None` for never.
+    pub rebootstrap: Option<Rebootstrap>,
     /// The join token to attest with, if the agent has to.
     pub join_token: Option<JoinToken>,
     /// What to attest with without a join token.
@@ -53,6 +57,12 @@ pub struct Config {
     pub x509_svid_cache_max_size: usize,
     /// How many JWT-SVIDs are kept.
     pub jwt_svid_cache_max_size: usize,
+    /// How long a server may take to renew a JWT-SVID that still holds.
+    pub jwt_svid_cache_hit_timeout: Duration,
+    /// How often workloads with the same selectors may call.
+    pub rate_limits: CallsPerSecond,
+    /// How keys are agreed on with servers.
+    pub key_exchange: KeyExchange,
     /// The type of workloads' keys.
     pub workload_x509_svid_key_type: KeyType,
     /// How long workloads should be able to live without a server: SVIDs are renewed this early.
@@ -113,8 +123,38 @@ pub enum Bootstrap {
         /// What is in it.
         format: BundleFormat,
     },
+    /// By the authorities that a web server tells.
+    BundleUrl {
+        /// It begins with `https://`.
+        url: String,
+        /// What is there.
+        format: BundleFormat,
+    },
+    /// By the authorities that a program of this host tells over HTTP on its socket.
+    BundleSocket {
+        /// The socket.
+        socket: PathBuf,
+        /// What is asked for there; it begins with `http://`.
+        url: String,
+        /// What is told.
+        format: BundleFormat,
+    },
+    /// By the authorities that another Workload API has for the trust domain.
+    WorkloadApi {
+        /// Its socket.
+        socket: PathBuf,
+    },
     /// Not at all: the server is believed, once.
     Insecure,
+}
+
+/// When an agent believes servers anew that the bundle does not vouch for any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rebootstrap {
+    /// After having met no others for so long.
+    pub delay: Duration,
+    /// Whether an agent that could not attest again is not to run at all.
+    pub is_required: bool,
 }
 
 /// The form of a bundle file.

@@ -23,7 +23,7 @@ fn loaded(path: &str) -> Config {
 }
 
 /// SPIRE's keys and ours, by section.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 6] = [
     ("", &["agent", "plugins", "telemetry", "health_checks"]),
     (
         "agent",
@@ -82,6 +82,17 @@ const KEYS: [(&str, &[&str]); 5] = [
         ],
     ),
     (
+        "ratelimit",
+        &[
+            "fetch_jwt_bundles",
+            "fetch_jwt_svid",
+            "fetch_secrets",
+            "fetch_x509_bundles",
+            "fetch_x509_svid",
+            "stream_secrets",
+        ],
+    ),
+    (
         "sds",
         &[
             "default_all_bundles_name",
@@ -130,6 +141,9 @@ fn every_key_is_known_to_the_reader() {
                 "unix" => format!(
                     "{BASE} plugins {{ WorkloadAttestor \"unix\" {{ plugin_data {{ {line} }} }} }}"
                 ),
+                "ratelimit" => {
+                    format!("{BASE} agent {{ experimental {{ ratelimit {{ {line} }} }} }}")
+                }
                 nested => format!("{BASE} agent {{ {nested} {{ {line} }} }}"),
             };
             let folder = tempfile::tempdir().unwrap();

@@ -194,12 +194,12 @@ fn refusals_have_the_recorded_texts() {
             "error parsing workload_x509_svid_key_type: key type \"rsa-4096\" is unknown; must be one of [rsa-2048, ec-p256, ec-p384]",
         ),
         (
-            "rebootstrap_mode = \"auto\"",
-            "not supported yet: rebootstrap_mode \"auto\"",
+            "rebootstrap_mode = \"often\"",
+            "unknown rebootstrap mode specified: often",
         ),
         (
-            "experimental {\n broker {}\n ratelimit {}\n }",
-            "not supported yet: agent.experimental.broker (line 6), agent.experimental.ratelimit (line 7)",
+            "experimental {\n broker {}\n }",
+            "not supported yet: agent.experimental.broker (line 6)",
         ),
         (
             "server_addresses = [\"a:1\"]",
@@ -221,6 +221,103 @@ fn refusals_have_the_recorded_texts() {
         "trust bundle URL must start with https://"
     );
     assert_eq!(refusal(""), "agent section must be configured");
+}
+
+#[test]
+fn ways_to_believe_the_first_server_are_one_each() {
+    for (lines, expected) in [
+        (
+            "trust_bundle_url = \"https://b\" trust_bundle_path = \"/b\"",
+            "only one of trust_bundle_url or trust_bundle_path can be specified, not both",
+        ),
+        (
+            "insecure_bootstrap = true trust_bundle_url = \"https://b\" trust_bundle_path = \"/b\"",
+            "only one of insecure_bootstrap, trust_bundle_url, or trust_bundle_path can be specified, not the three options",
+        ),
+        (
+            "trust_bundle_path = \"/b\" trust_bundle_spiffe_workload_api = \"unix:///s\"",
+            "only one of trust_bundle_path or trust_bundle_spiffe_workload_api can be specified, not both",
+        ),
+        (
+            "trust_bundle_path = \"/b\" trust_bundle_unix_socket = \"/s\"",
+            "if trust_bundle_unix_socket is specified, so must be trust_bundle_url",
+        ),
+        (
+            "trust_bundle_url = \"https://b\" trust_bundle_unix_socket = \"/s\"",
+            "trust bundle URL must start with http:// when used with trust bundle unix socket",
+        ),
+        (
+            "trust_bundle_url = \"http://b?a=1&spire-x=2\" trust_bundle_unix_socket = \"/s\"",
+            "trust_bundle_url query params can not start with spire-",
+        ),
+        (
+            "insecure_bootstrap = true rebootstrap_mode = \"auto\"",
+            "insecure_bootstrap option can not be used with rebootstrapping",
+        ),
+    ] {
+        assert_eq!(refusal(&unbootstrapped(lines)), expected, "{lines}");
+    }
+    let taken = |lines: &str| load_text(&unbootstrapped(lines)).unwrap().bootstrap;
+    assert_eq!(
+        taken("trust_bundle_url = \"https://b\" trust_bundle_format = \"spiffe\""),
+        Bootstrap::BundleUrl {
+            url: "https://b".to_owned(),
+            format: BundleFormat::Spiffe,
+        }
+    );
+    assert_eq!(
+        taken("trust_bundle_url = \"http://b?a=1\" trust_bundle_unix_socket = \"/s\""),
+        Bootstrap::BundleSocket {
+            socket: "/s".into(),
+            url: "http://b?a=1".to_owned(),
+            format: BundleFormat::Pem,
+        }
+    );
+    assert_eq!(
+        taken("trust_bundle_spiffe_workload_api = \"unix:///s\""),
+        Bootstrap::WorkloadApi {
+            socket: "/s".into()
+        }
+    );
+}
+
+#[test]
+fn experimental_settings_are_taken_or_refused() {
+    let text = "rebootstrap_mode = \"auto\" experimental {
+        require_pq_kem = true jwt_svid_cache_hit_timeout = \"30s\"
+        ratelimit { fetch_x509_svid = 7 stream_secrets = 0 }
+      }";
+    let config = load_text(&with(text)).unwrap();
+    let rebootstrap = Rebootstrap {
+        delay: Duration::from_secs(600),
+        is_required: false,
+    };
+    assert_eq!(config.rebootstrap, Some(rebootstrap));
+    assert_eq!(config.key_exchange, KeyExchange::PostQuantum);
+    assert_eq!(config.jwt_svid_cache_hit_timeout, Duration::from_secs(30));
+    let limits: Vec<_> = config.rate_limits.into_iter().collect();
+    let seven = std::num::NonZeroU32::new(7).unwrap();
+    assert_eq!(limits, [(crate::endpoints::Method::FetchX509Svid, seven)]);
+    for (lines, expected) in [
+        (
+            "experimental { jwt_svid_cache_hit_timeout = \"4s\" }",
+            "jwt_svid_cache_hit_timeout (4s) must be greater than 5s",
+        ),
+        (
+            "experimental { jwt_svid_cache_hit_timeout = \"31s\" }",
+            "jwt_svid_cache_hit_timeout (31s) must be less than 30s",
+        ),
+        (
+            "experimental { ratelimit { fetch_secrets = -1 } }",
+            "experimental.ratelimit.fetch_secrets must not be negative",
+        ),
+        (
+            "experimental { ratelimit { fetch_wit_svid = 1 } }",
+            "unknown configuration detected: agent.experimental.ratelimit.fetch_wit_svid (line 5)",
+        ),
+    ] {
+        assert_eq!(refusal(&with(lines)), expected, "{lines}");
+    }
 }
 
 #[test]

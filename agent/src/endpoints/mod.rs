@@ -4,6 +4,7 @@
 //! request, and the admin socket is never where workloads may go.
 
 mod public;
+mod rate_limit;
 mod router;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::jwt::JwtSvids;
 use public::serve_public;
 
+pub use rate_limit::{CallsPerSecond, Method, RateLimits};
 pub use router::Router;
 
 /// Callers hold few streams; this many on one connection is a defect or an attack.
@@ -39,6 +41,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Finds out who calls.
     pub callers: Arc<Callers>,
+    /// How often each may.
+    pub rate_limits: Arc<RateLimits>,
     /// Holds what callers get.
     pub cache: Arc<Cache>,
     /// Gives out JWT-SVIDs.

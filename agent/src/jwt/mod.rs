@@ -20,10 +20,6 @@ use crate::jitter::jitter;
 
 pub use cache::{CachedToken, TokenCache, TokenKey};
 
-/// The time that the server has to renew a token while the cached one still holds: the workload
-/// waits for it, and would be served without.
-const CACHE_HIT_DEADLINE: Duration = Duration::from_secs(5);
-
 /// The wait before the first retry of a call that may succeed then.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(8);
@@ -40,15 +36,27 @@ const MAX_CACHED_LEN_BYTES: usize = 16 * 1024;
 pub struct JwtSvids {
     client: ServerClient,
     cache: Mutex<TokenCache>,
+    renewal: Duration,
     clock: Arc<dyn Clock>,
 }
 
+/// How much is spent on tokens that are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenLimits {
+    /// How many there are at most.
+    pub max_tokens: usize,
+    /// The time that the server has to renew one that still holds: the workload waits for it, and
+    /// would be served without.
+    pub renewal: Duration,
+}
+
 impl JwtSvids {
-    /// Gives out tokens of `client`, and keeps up to `max_tokens` of them.
-    pub fn new(client: ServerClient, clock: Arc<dyn Clock>, max_tokens: usize) -> Self {
+    /// Gives out tokens of `client`, and keeps as many of them as `limits` says.
+    pub fn new(client: ServerClient, clock: Arc<dyn Clock>, limits: TokenLimits) -> Self {
         Self {
             client,
-            cache: Mutex::new(TokenCache::new(max_tokens)),
+            cache: Mutex::new(TokenCache::new(limits.max_tokens)),
+            renewal: limits.renewal,
             clock,
         }
     }
@@ -79,7 +87,7 @@ impl JwtSvids {
             .filter(|token| now < token.expires_at());
         let deadline = match &cached {
             Some(token) if now < token.refresh_at() => return Ok(Arc::clone(token)),
-            Some(_) => CACHE_HIT_DEADLINE,
+            Some(_) => self.renewal,
             None => CALL_DEADLINE,
         };
         match (self.request(entry, audience, deadline).await, cached) {

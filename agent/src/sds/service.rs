@@ -23,7 +23,8 @@ use super::answer::{Available, Refusal, secrets};
 use super::conversation::{Conversation, Due, names_of};
 use super::validation::Validation;
 use crate::cache::{WorkloadView, signed};
-use crate::endpoints::{MAX_REQUEST_LEN_BYTES, Parts, stopping};
+use crate::caller::Caller;
+use crate::endpoints::{MAX_REQUEST_LEN_BYTES, Method, Parts, stopping};
 
 /// How long a caller that asks once waits for its SVIDs to be signed.
 const SIGNING_DEADLINE: Duration = Duration::from_secs(10);
@@ -39,6 +40,12 @@ impl Service {
     pub fn server(parts: Parts, shutdown: Shutdown) -> SecretDiscoveryServiceServer<Self> {
         let service = Self { parts, shutdown };
         SecretDiscoveryServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_LEN_BYTES)
+    }
+
+    async fn caller<T>(&self, request: &Request<T>, method: Method) -> Result<Caller, Status> {
+        let caller = self.parts.callers.identify(request).await?;
+        self.parts.rate_limits.check(method, &caller)?;
+        Ok(caller)
     }
 }
 
@@ -59,7 +66,7 @@ impl SecretDiscoveryService for Service {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
-        let caller = self.parts.callers.identify(&request).await?;
+        let caller = self.caller(&request, Method::StreamSecrets).await?;
         let mut view = self.parts.cache.subscribe(&caller.selectors);
         // What there is now counts as the first change.
         view.mark_changed();
@@ -84,7 +91,7 @@ impl SecretDiscoveryService for Service {
         &self,
         request: Request<DiscoveryRequest>,
     ) -> Result<Response<DiscoveryResponse>, Status> {
-        let caller = self.parts.callers.identify(&request).await?;
+        let caller = self.caller(&request, Method::FetchSecrets).await?;
         let mut view = self.parts.cache.subscribe(&caller.selectors);
         let view = tokio::select! {
             view = complete(&self.parts, &mut view) => view?,

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use identity::clock::UnixTime;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::file;
+use crate::bootstrap::{Occasion, rfc3339};
 
 /// What the agent knows about itself and its trust domain.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -85,6 +89,74 @@ impl DataFile {
     /// The SVID is still stored.
     pub fn delete_svid(&mut self) -> Result<(), DataError> {
         self.store_svid(Vec::new(), false)
+    }
+
+    /// Forgets the SVID and the bundle, so that the next start is as the first.
+    ///
+    /// # Errors
+    /// Both are still stored.
+    pub fn start_over(&mut self) -> Result<(), DataError> {
+        self.store(AgentData {
+            bootstrap: self.data.bootstrap.clone(),
+            ..AgentData::default()
+        })
+    }
+
+    /// Notes another attempt to learn whom to believe.
+    ///
+    /// # Errors
+    /// The attempt is not noted.
+    pub fn begin_attempt(&mut self, now: UnixTime) -> Result<Occasion, DataError> {
+        let since = self.data.bootstrap.since().unwrap_or(now);
+        let before = &self.data.bootstrap;
+        let bootstrap = BootstrapState {
+            connection_attempts: before.connection_attempts.saturating_add(1),
+            bootstrap_start_time: rfc3339(since),
+            bootstrap_use: before.bootstrap_use.max(FIRST_BOOTSTRAP),
+        };
+        let occasion = Occasion {
+            is_rebootstrap: bootstrap.bootstrap_use == REBOOTSTRAP,
+            attempt: bootstrap.connection_attempts,
+            since,
+        };
+        self.store_bootstrap(bootstrap)?;
+        Ok(occasion)
+    }
+
+    /// Since when no server has been believed, which is noted if it is new.
+    ///
+    /// # Errors
+    /// The time is not noted.
+    pub fn disbelieved_since(&mut self, now: UnixTime) -> Result<UnixTime, DataError> {
+        if let Some(since) = self.data.bootstrap.since() {
+            return Ok(since);
+        }
+        self.store_bootstrap(BootstrapState {
+            bootstrap_start_time: rfc3339(now),
+            ..self.data.bootstrap.clone()
+        })?;
+        Ok(now)
+    }
+
+    /// Notes that a server was believed; nothing is written if that is no news.
+    ///
+    /// # Errors
+    /// It is not noted.
+    pub fn believed(&mut self) -> Result<(), DataError> {
+        self.store_bootstrap(BootstrapState {
+            bootstrap_use: REBOOTSTRAP,
+            ..BootstrapState::default()
+        })
+    }
+
+    fn store_bootstrap(&mut self, bootstrap: BootstrapState) -> Result<(), DataError> {
+        if bootstrap == self.data.bootstrap {
+            return Ok(());
+        }
+        self.store(AgentData {
+            bootstrap,
+            ..self.data.clone()
+        })
     }
 
     fn store(&mut self, data: AgentData) -> Result<(), DataError> {
@@ -191,7 +263,7 @@ struct StoredData {
     bootstrap: BootstrapState,
 }
 
-/// Kept for SPIRE's agent, which counts its bootstrap attempts here.
+/// How the agent fares in learning whom to believe, as SPIRE's agent notes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct BootstrapState {
     #[serde(default)]
@@ -209,6 +281,19 @@ impl Default for BootstrapState {
             bootstrap_start_time: zero_time(),
             connection_attempts: 0,
         }
+    }
+}
+
+/// Values of `bootstrap_use` in SPIRE; 0 is an agent that never tried.
+const FIRST_BOOTSTRAP: i64 = 1;
+const REBOOTSTRAP: i64 = 2;
+
+impl BootstrapState {
+    /// When the attempts began that have not succeeded yet.
+    fn since(&self) -> Option<UnixTime> {
+        let time = OffsetDateTime::parse(&self.bootstrap_start_time, &Rfc3339).ok()?;
+        let is_set = time.year() > 1;
+        is_set.then(|| UnixTime::from_secs(time.unix_timestamp()))
     }
 }
 
@@ -309,6 +394,38 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["connection_attempts"], 3);
         assert_eq!(value["bootstrap_start_time"], "2026-01-02T03:04:05Z");
+    }
+
+    #[test]
+    fn attempts_are_counted_from_the_first_until_a_server_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = UnixTime::from_secs;
+        let occasion = |is_rebootstrap, attempt, since| Occasion {
+            is_rebootstrap,
+            attempt,
+            since: at(since),
+        };
+        let mut file = DataFile::open(directory.path()).unwrap();
+        assert_eq!(
+            file.begin_attempt(at(100)).unwrap(),
+            occasion(false, 1, 100)
+        );
+        let mut file = DataFile::open(directory.path()).unwrap();
+        assert_eq!(
+            file.begin_attempt(at(105)).unwrap(),
+            occasion(false, 2, 100)
+        );
+        assert_eq!(file.disbelieved_since(at(110)).unwrap(), at(100));
+        file.believed().unwrap();
+        let mut file = DataFile::open(directory.path()).unwrap();
+        assert_eq!(file.disbelieved_since(at(200)).unwrap(), at(200));
+        assert_eq!(file.disbelieved_since(at(300)).unwrap(), at(200));
+        file.store_svid(certificates(), true).unwrap();
+        file.store_bundle(certificates()).unwrap();
+        file.start_over().unwrap();
+        let mut file = DataFile::open(directory.path()).unwrap();
+        assert_eq!((file.data().svid.len(), file.data().bundle.len()), (0, 0));
+        assert_eq!(file.begin_attempt(at(400)).unwrap(), occasion(true, 1, 200));
     }
 
     #[test]

@@ -15,16 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::supervisor::{Shutdown, chain};
+use identity::clock::Clock;
 use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info};
 
 use crate::backoff::{Backoff, FullJitter};
+use crate::bootstrap::{Rebootstrapper, Verdict};
 use crate::cache::Cache;
 use crate::client::{CallError, Demand, LinkId, ServerClient};
 use crate::jitter::jitter;
 use crate::jwt::JwtSvids;
+use crate::storage::DataError;
 use crate::svid::{OwnSvid, OwnSvidError};
 
 use learnt::Learnt;
@@ -45,6 +48,9 @@ const MAX_WAIT_INTERVALS: u32 = 48;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(4);
 
+/// The wait before a server that is not believed is looked at again, as SPIRE has it.
+const MAX_DISBELIEF_WAIT: Duration = Duration::from_secs(5);
+
 /// Learns the entries and bundles of this agent.
 pub struct Synchronizer {
     client: ServerClient,
@@ -59,6 +65,8 @@ pub struct Synchronizer {
     backoff: Backoff,
     outage: FullJitter,
     reminder: Reminder,
+    rebootstrapper: Rebootstrapper,
+    clock: Arc<dyn Clock>,
 }
 
 /// What a synchronizer works with.
@@ -75,6 +83,10 @@ pub struct Parts {
     pub trust_domain: TrustDomain,
     /// The time between two syncs with a server that has to be asked.
     pub interval: Duration,
+    /// When servers are believed anew that the bundle does not vouch for.
+    pub rebootstrapper: Rebootstrapper,
+    /// Tells how long there have been no others.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What ends a wait.
@@ -122,6 +134,8 @@ impl Synchronizer {
             backoff: Backoff::new(parts.interval, max_wait),
             outage: FullJitter::new(FIRST_RETRY, MAX_RETRY),
             reminder: Reminder::default(),
+            rebootstrapper: parts.rebootstrapper,
+            clock: parts.clock,
         }
     }
 
@@ -138,7 +152,10 @@ impl Synchronizer {
     pub async fn first(&mut self) -> Result<(), SyncError> {
         loop {
             let error = match self.round().await {
-                Ok(Round::Complete) => return Ok(()),
+                Ok(Round::Complete) => {
+                    self.own.believed();
+                    return Ok(());
+                }
                 Ok(Round::Streamed) => continue,
                 Err(error) => error,
             };
@@ -158,11 +175,14 @@ impl Synchronizer {
                 self.own.forget();
                 return Err(error.into());
             }
-            if error.call().is_untrusted_server() {
-                return Err(error.into());
-            }
-            let wait = self.wait_after(&error);
-            self.tell(&error, wait);
+            let wait = match error.call().is_untrusted_server() {
+                true => self.disbelieve(error)?,
+                false => {
+                    let wait = self.wait_after(&error);
+                    self.tell(&error, wait);
+                    wait
+                }
+            };
             tokio::time::sleep(wait).await;
         }
     }
@@ -219,11 +239,11 @@ impl Synchronizer {
             if self.reminder.reset() {
                 info!("Synchronized again");
             }
+            self.own.believed();
             return Ok(self.pause());
         };
         if error.call().is_untrusted_server() {
-            info!(error = %chain(&error), "Synchronize failed, non-recoverable error");
-            return Err(error.into());
+            return self.disbelieve(error).map(Pause::Failure);
         }
         let wait = self.wait_after(&error);
         self.tell(&error, wait);
@@ -231,6 +251,26 @@ impl Synchronizer {
             self.own.obey(demand, error.call())?;
         }
         Ok(Pause::Failure(wait))
+    }
+
+    /// How long to wait after having met no server that the bundle vouches for.
+    fn disbelieve(&self, error: RoundError) -> Result<Duration, SyncError> {
+        let now = self.clock.now();
+        let since = match self.rebootstrapper.is_enabled() {
+            true => self.own.disbelieved_since(now),
+            false => now,
+        };
+        match self.rebootstrapper.judge(since, now) {
+            Verdict::Final => {
+                info!(error = %chain(&error), "Synchronize failed, non-recoverable error");
+                Err(error.into())
+            }
+            Verdict::Wait => Ok(self.interval.min(MAX_DISBELIEF_WAIT)),
+            Verdict::StartOver => {
+                self.own.start_over()?;
+                Err(SyncError::StartOver)
+            }
+        }
     }
 
     /// The pause after a round that succeeded.
@@ -291,7 +331,8 @@ impl Synchronizer {
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
     /// The stream of changes could not be followed.
-    #[error("failed to follow changes")]
+    // In the words that scripts look for: what could not be had is the same.
+    #[error("failed to fetch authorized entries")]
     Changes(#[source] CallError),
     /// The entries could not be learnt.
     #[error("failed to fetch authorized entries")]
@@ -315,6 +356,12 @@ pub enum SyncError {
     /// The server refuses this agent, or cannot be trusted.
     #[error(transparent)]
     Final(#[from] RoundError),
+    /// No server was believed for too long; the stored SVID and bundle are gone.
+    #[error("shutting down for rebootstrapping")]
+    StartOver,
+    /// The store of both fails.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The server demanded what ends the agent.
     #[error(transparent)]
     OwnSvid(#[from] OwnSvidError),

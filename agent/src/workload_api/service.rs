@@ -22,7 +22,7 @@ use super::render::Message;
 use super::updates::{Strangers, Subscription, Updates};
 use super::validate::{ForeignClaims, to_struct};
 use crate::caller::Caller;
-use crate::endpoints::{MAX_REQUEST_LEN_BYTES, Parts, stopping};
+use crate::endpoints::{MAX_REQUEST_LEN_BYTES, Method, Parts, stopping};
 
 /// The service.
 pub struct Service {
@@ -50,16 +50,17 @@ impl Service {
     async fn stream<T, M: Message + Clone + Send + Sync + 'static>(
         &self,
         request: &Request<T>,
-        method: &'static str,
+        method: Method,
         strangers: Strangers,
         on_sent: fn(&M),
     ) -> Result<Response<Updates<M>>, Status> {
         check_header(request.metadata())?;
         let caller = self.caller(request).await?;
+        self.parts.rate_limits.check(method, &caller)?;
         let subscription = Subscription {
             view: self.parts.cache.subscribe(&caller.selectors),
             caller,
-            method,
+            method: method.name(),
             strangers,
             clock: Arc::clone(&self.parts.clock),
             shutdown: self.shutdown.clone(),
@@ -122,9 +123,7 @@ impl Service {
 }
 
 const FETCH_X509_SVID: &str = "FetchX509SVID";
-const FETCH_X509_BUNDLES: &str = "FetchX509Bundles";
 const FETCH_JWT_SVID: &str = "FetchJWTSVID";
-const FETCH_JWT_BUNDLES: &str = "FetchJWTBundles";
 
 #[tonic::async_trait]
 impl SpiffeWorkloadApi for Service {
@@ -138,15 +137,20 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        self.stream(&request, FETCH_X509_SVID, Strangers::Denied, log_x509_svids)
-            .await
+        self.stream(
+            &request,
+            Method::FetchX509Svid,
+            Strangers::Denied,
+            log_x509_svids,
+        )
+        .await
     }
 
     async fn fetch_x509_bundles(
         &self,
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        self.stream(&request, FETCH_X509_BUNDLES, self.verifiers(), |_| {})
+        self.stream(&request, Method::FetchX509Bundles, self.verifiers(), |_| {})
             .await
     }
 
@@ -166,6 +170,9 @@ impl SpiffeWorkloadApi for Service {
             })?),
         };
         let caller = self.caller(&request).await?;
+        self.parts
+            .rate_limits
+            .check(Method::FetchJwtSvid, &caller)?;
         let svids = tokio::select! {
             svids = self.jwt_svids(&caller, message, spiffe_id) => svids?,
             () = self.shutdown.requested() => return Err(stopping()),
@@ -180,7 +187,7 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        self.stream(&request, FETCH_JWT_BUNDLES, self.verifiers(), |_| {})
+        self.stream(&request, Method::FetchJwtBundles, self.verifiers(), |_| {})
             .await
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::client::{CallError, Dialer, ServerAddress, ServerClient, Servers, TlsMode};
+use agent::client::{
+    CallError, Dialer, KeyExchange, ServerAddress, ServerClient, Servers, TlsMode,
+};
 use daemon::supervisor::Shutdown;
 use identity::clock::SystemClock;
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
@@ -42,6 +44,7 @@ impl Client {
             addresses,
             trust_domain: trust_domain.clone(),
             clock: Arc::new(SystemClock),
+            key_exchange: KeyExchange::Any,
         };
         let mode = TlsMode::Verified(SharedTlsMaterial::new(material));
         let calls = ServerClient::new(Dialer::new(&servers, mode).unwrap(), trust_domain);

@@ -29,6 +29,7 @@ pub(crate) struct Home {
     token: &'static str,
     experimental: &'static str,
     extra: &'static str,
+    trust: Option<String>,
     plugins: String,
     replicas: Vec<SocketAddr>,
 }
@@ -50,6 +51,7 @@ impl Home {
             token: "token",
             experimental: "sync_interval = \"100ms\"",
             extra: "",
+            trust: None,
             plugins: String::new(),
             replicas: Vec::new(),
         }
@@ -62,6 +64,12 @@ impl Home {
 
     pub(crate) fn with(mut self, extra: &'static str) -> Self {
         self.extra = extra;
+        self
+    }
+
+    /// Believes the first server by what these lines name, not by a file.
+    pub(crate) fn trusting(mut self, lines: String) -> Self {
+        self.trust = Some(lines);
         self
     }
 
@@ -117,7 +125,7 @@ impl Home {
                 data_dir = "{data_dir}"
                 socket_path = "{socket_path}"
                 admin_socket_path = "{admin_socket_path}"
-                trust_bundle_path = "{bundle_path}"
+                {trust}
                 join_token = "{token}"
                 {extra}
                 experimental {{ {experimental} }}
@@ -126,7 +134,10 @@ impl Home {
             data_dir = self.data_dir().display(),
             socket_path = self.directory.path().join("run/agent.sock").display(),
             admin_socket_path = self.directory.path().join("admin/admin.sock").display(),
-            bundle_path = bundle_path.display(),
+            trust = self
+                .trust
+                .clone()
+                .unwrap_or_else(|| format!("trust_bundle_path = {bundle_path:?}")),
             token = self.token,
             extra = self.extra,
             plugins = self.plugins,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod attestation;
+mod bootstrap;
 mod connections;
 mod fake_server;
 mod harness;
