@@ -50,8 +50,15 @@ impl Caller {
     /// # Errors
     /// The SVID cannot be used for TLS.
     pub fn channel(&self, address: SocketAddr) -> anyhow::Result<Channel> {
+        self.channel_to(address, SpiffeId::server(&self.bundle.trust_domain))
+    }
+
+    /// As [`Caller::channel`], to a program with the identity `server`.
+    ///
+    /// # Errors
+    /// The SVID cannot be used for TLS.
+    pub fn channel_to(&self, address: SocketAddr, server: SpiffeId) -> anyhow::Result<Channel> {
         let material = TlsMaterial::new(self.svid.clone(), [Arc::clone(&self.bundle)])?;
-        let server = SpiffeId::server(&self.bundle.trust_domain);
         let config = client_config(
             SharedTlsMaterial::new(material),
             server,

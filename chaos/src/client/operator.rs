@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use identity::{
     bundle::Bundle,
+    dns_name::DnsName,
     pem::encode_certificates,
     secret::{KeyType, PrivateKey},
     spiffe_id::SpiffeId,
@@ -98,10 +99,18 @@ impl Operator {
     /// # Errors
     /// The server mints none.
     pub async fn mint(&self, path: &str) -> anyhow::Result<X509Svid> {
+        self.mint_named(path, &[]).await
+    }
+
+    /// As [`Operator::mint`], with these names of hosts in it.
+    ///
+    /// # Errors
+    /// The server mints none.
+    pub async fn mint_named(&self, path: &str, hosts: &[DnsName]) -> anyhow::Result<X509Svid> {
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN)?;
         let id = SpiffeId::from_parts(&trust_domain, path)?;
         let key = PrivateKey::generate(KeyType::EcP256)?;
-        let csr = generate_csr(&key, Some(&id), &[])?;
+        let csr = generate_csr(&key, Some(&id), hosts)?;
         let mut client = SvidClient::new(self.0.clone());
         let call = client.mint_x509svid(MintX509svidRequest { csr, ttl: 0 });
         let minted = within(CALL_DEADLINE, call).await.required()?;

@@ -222,16 +222,24 @@ impl Cluster {
         anyhow::bail!("no member listens on its admin socket")
     }
 
+    /// An administrator who comes over TLS, with an SVID of the cluster's.
+    ///
+    /// # Errors
+    /// No member mints one.
+    pub async fn administrator(&self) -> anyhow::Result<Caller> {
+        let operator = Operator::new(self.any_admin().await?);
+        Ok(Caller {
+            bundle: operator.bundle().await?,
+            svid: Some(operator.mint(config::ADMIN_PATH).await?),
+        })
+    }
+
     /// For each member, a client on its admin socket and one over TLS with an administrator's SVID.
     ///
     /// # Errors
     /// A member does not listen, or mints no SVID.
     pub async fn operators(&self) -> anyhow::Result<Vec<Vec<Operator>>> {
-        let operator = Operator::new(self.any_admin().await?);
-        let caller = Caller {
-            bundle: operator.bundle().await?,
-            svid: Some(operator.mint(config::ADMIN_PATH).await?),
-        };
+        let caller = self.administrator().await?;
         let mut all = Vec::new();
         for member in &self.members {
             let socket = Operator::new(member.admin().await?);
@@ -239,6 +247,18 @@ impl Cluster {
             all.push(vec![socket, remote]);
         }
         Ok(all)
+    }
+
+    /// The processor time that all members have used since they were started.
+    ///
+    /// # Errors
+    /// A member is not running.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let times = self
+            .members
+            .iter()
+            .map(|member| member.process()?.cpu_time());
+        times.sum()
     }
 
     /// The addresses that agents use, in the order of the members.

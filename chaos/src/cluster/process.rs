@@ -157,6 +157,14 @@ impl Process {
         digits.parse().with_context(|| format!("{path}: {digits}"))
     }
 
+    /// The processor time that it has used, in the kernel too, by all of its threads.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        cpu_time(&self.pid.as_raw_nonzero().to_string())
+    }
+
     /// The end of what it wrote.
     #[must_use]
     pub fn last_words(&self) -> String {
@@ -170,6 +178,32 @@ impl Process {
 }
 
 const LAST_WORDS_LEN_BYTES: usize = 2_000;
+
+/// The processor time that this process has used, as [`Process::cpu_time`].
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn own_cpu_time() -> anyhow::Result<Duration> {
+    cpu_time("self")
+}
+
+fn cpu_time(process: &str) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let used = cpu_ticks(&stat).with_context(|| format!("{path} has no times: {stat}"))?;
+    Ok(TICK * used)
+}
+
+/// The fields `utime` and `stime` of proc_pid_stat(5): the 12th and 13th behind the program's name.
+fn cpu_ticks(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).take(2);
+    let mut next = || times.next()?.parse::<u32>().ok();
+    Some(next()? + next()?)
+}
+
+/// The kernel's clock tick as programs see it, on every architecture that we build for.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The words of a command line.
 pub fn words<const N: usize>(parts: [&dyn AsRef<std::ffi::OsStr>; N]) -> Vec<OsString> {
@@ -221,6 +255,14 @@ mod tests {
             assert!(tokio::time::Instant::now() < deadline, "still there");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 12 0 0 0 250 31 0 0 20 0 1 0 5 6 7";
+        assert_eq!(cpu_ticks(stat), Some(281));
+        assert_eq!(cpu_ticks("7 (a) S 1"), None);
+        assert!(own_cpu_time().unwrap() < Duration::from_secs(3_600));
     }
 
     #[tokio::test]

@@ -1,15 +1,19 @@
 //! Entries created through three members beside values of the same size put into a three-member etcd, with the same
-//! numbers of clients, in turn on the same machine.
+//! numbers of clients, in turn on the same machine and disk.
+//!
+//! Both sides prove and encrypt alike: each client has a connection of its own with mutual TLS, members speak mutual
+//! TLS with each other, and all certificates come from one authority. The first client of each is at the leader, the
+//! next ones at the other members in turn.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message as _;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Barrier, task::JoinSet, time::Instant};
 
 use super::{Scenario, Stage};
 use crate::{
     client::{Operator, Outcome, operator::entry},
-    cluster::Cluster,
+    cluster::{Cluster, process::own_cpu_time},
     etcd::Etcd,
     fault::tracer::SyncTrace,
     figures::{Times, count, ms, rate},
@@ -18,7 +22,7 @@ use crate::{
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "etcd",
-    summary: "entries created a second at 1, 64 and 256 clients, as a ratio to etcd's puts; syncs",
+    summary: "entries created a second at 1, 64 and 256 clients, as a ratio to etcd's puts, mutual TLS on both; syncs, CPU",
     wants_network: false,
     run: |stage| Box::pin(run(stage)),
 };
@@ -32,11 +36,24 @@ struct Phase {
     failed: Vec<String>,
     took: Duration,
     times: Times,
+    used: Used,
+}
+
+/// Processor time that was used.
+#[derive(Clone, Copy)]
+struct Used {
+    members: Duration,
+    load: Duration,
 }
 
 impl Phase {
     fn rate(&self) -> f64 {
         rate(self.done, self.took)
+    }
+
+    /// What one call took of `time`, in microseconds.
+    fn each_us(&self, time: Duration) -> f64 {
+        ms(time) * 1_000.0 / count(self.done.max(1))
     }
 }
 
@@ -50,7 +67,7 @@ async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     };
     let time = stage.time(Duration::from_secs(10));
     let cluster = stage.cluster("cluster", SIZE, None).await?;
-    let etcd = Etcd::start(&program, &stage.folder.join("etcd"), SIZE).await?;
+    let etcd = Etcd::start(&program, &stage.folder.join("etcd"), &cluster).await?;
     for clients in CLIENTS {
         // Once without counting: connections, caches, files.
         create_phase(&cluster, clients, time / 5).await?;
@@ -148,6 +165,12 @@ fn tell(stage: &mut Stage, name: &str, phases: &[Phase]) {
         median(phases.iter().map(|phase| ms(phase.times.p99()))),
         "ms",
     );
+    let each = |used: fn(&Used) -> Duration| {
+        median(phases.iter().map(|phase| phase.each_us(used(&phase.used))))
+    };
+    let (members, load) = (each(|used| used.members), each(|used| used.load));
+    report.figure(format!("{name}, CPU of all members a call"), members, "us");
+    report.figure(format!("{name}, CPU of the load a call"), load, "us");
 }
 
 fn median(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -167,9 +190,12 @@ fn small_entry(tag: &str) -> proto::spire::api::types::Entry {
 
 async fn create_phase(cluster: &Cluster, clients: usize, time: Duration) -> anyhow::Result<Phase> {
     let tag = cluster_tag(cluster).await?;
+    let administrator = cluster.administrator().await?;
+    let (leader, _) = cluster.leader().await?;
     let mut channels = Vec::new();
     for number in 0..clients {
-        channels.push(Operator::new(cluster.members[number % SIZE].admin().await?));
+        let member = &cluster.members[(leader + number) % SIZE];
+        channels.push(Operator::new(administrator.channel(member.place.api)?));
     }
     let calls = channels.into_iter().enumerate().map(|(client, operator)| {
         let tag = tag.clone();
@@ -183,7 +209,7 @@ async fn create_phase(cluster: &Cluster, clients: usize, time: Duration) -> anyh
             }
         }
     });
-    closed_loop(calls, time).await
+    closed_loop(calls, time, || cluster.cpu_time()).await
 }
 
 /// What tells the entries of this phase from those before it.
@@ -193,9 +219,10 @@ async fn cluster_tag(cluster: &Cluster) -> anyhow::Result<String> {
 }
 
 async fn put_phase(etcd: &Etcd, clients: usize, time: Duration) -> anyhow::Result<Phase> {
+    let leader = etcd.leader().await?;
     let mut channels = Vec::new();
     for number in 0..clients {
-        channels.push(etcd.client(number % SIZE).await?);
+        channels.push(etcd.client((leader + number) % SIZE)?);
     }
     let calls = channels
         .into_iter()
@@ -212,23 +239,31 @@ async fn put_phase(etcd: &Etcd, clients: usize, time: Duration) -> anyhow::Resul
                 }
             }
         });
-    closed_loop(calls, time).await
+    closed_loop(calls, time, || etcd.cpu_time()).await
 }
 
-/// Each client makes its next call when it has the answer to the one before.
+/// Each client makes its next call when it has the answer to the one before. The first call of each, which connects,
+/// does not count.
 async fn closed_loop<F>(
-    clients: impl Iterator<Item = impl Fn(u64) -> F + Send + 'static>,
+    clients: impl ExactSizeIterator<Item = impl Fn(u64) -> F + Send + 'static>,
     time: Duration,
+    members_cpu: impl Fn() -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Phase>
 where
     F: Future<Output = Outcome<()>> + Send + 'static,
 {
-    let begun = Instant::now();
+    let start = Arc::new(Barrier::new(clients.len() + 1));
     let mut tasks = JoinSet::new();
     for call in clients {
+        let start = Arc::clone(&start);
         tasks.spawn(async move {
             let (mut times, mut failed) = (Vec::new(), Vec::new());
-            for number in 0.. {
+            if let Some(text) = call(0).await.failure() {
+                failed.push(text.to_owned());
+            }
+            start.wait().await;
+            let begun = Instant::now();
+            for number in 1.. {
                 let started = Instant::now();
                 if started - begun >= time {
                     break;
@@ -242,16 +277,29 @@ where
             (times, failed)
         });
     }
+    let used = || {
+        anyhow::Ok(Used {
+            members: members_cpu()?,
+            load: own_cpu_time()?,
+        })
+    };
+    start.wait().await;
+    let (begun, before) = (Instant::now(), used()?);
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     while let Some(ended) = tasks.join_next().await {
         let (times, failed) = ended?;
         all.extend(times);
         failures.extend(failed);
     }
+    let (took, after) = (begun.elapsed(), used()?);
     Ok(Phase {
         done: all.len(),
         failed: failures,
-        took: begun.elapsed(),
+        took,
         times: all.into_iter().collect(),
+        used: Used {
+            members: after.members.saturating_sub(before.members),
+            load: after.load.saturating_sub(before.load),
+        },
     })
 }
