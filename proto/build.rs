@@ -17,7 +17,7 @@ const UNNAMED_PACKAGE_MODULE: &str = "workload";
 
 /// Messages that hold a private key or a bearer token. `src/redacted.rs` gives them a `Debug` that
 /// shows neither, so that no log line or panic text ever can.
-const SECRET_BEARERS: [&str; 16] = [
+const SECRET_BEARERS: [&str; 24] = [
     ".JWTSVID",
     ".WITSVID",
     ".ValidateJWTSVIDRequest",
@@ -34,6 +34,14 @@ const SECRET_BEARERS: [&str; 16] = [
     ".spire.api.types.AttestationData",
     ".spire.api.types.JWTSVID",
     ".spire.api.types.JoinToken",
+    ".plugin.StdioData",
+    ".spire.hostservice.server.identityprovider.v1.X509Identity",
+    ".spire.plugin.agent.nodeattestor.v1.Challenge",
+    ".spire.plugin.agent.nodeattestor.v1.PayloadOrChallengeResponse",
+    ".spire.plugin.server.nodeattestor.v1.AttestRequest",
+    ".spire.plugin.server.nodeattestor.v1.AttestResponse",
+    ".spire.service.common.config.v1.ConfigureRequest",
+    ".spire.service.common.config.v1.ValidateRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

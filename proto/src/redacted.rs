@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::conclave::cluster;
-use crate::spire::api;
-use crate::{envoy, spiffe, workload};
+use crate::spire::{api, hostservice, plugin as plugins, service};
+use crate::{envoy, plugin, spiffe, workload};
 
 macro_rules! redact {
     ($message:ty, $name:literal, [$($shown:ident),*]) => {
@@ -59,6 +59,38 @@ redact!(
     [id, expires_at, issued_at, hint]
 );
 redact!(api::types::JoinToken, "JoinToken", [expires_at]);
+redact!(plugin::StdioData, "StdioData", [channel]);
+redact!(
+    hostservice::server::identityprovider::v1::X509Identity,
+    "X509Identity",
+    []
+);
+redact!(plugins::agent::nodeattestor::v1::Challenge, "Challenge", []);
+redact!(
+    plugins::agent::nodeattestor::v1::PayloadOrChallengeResponse,
+    "PayloadOrChallengeResponse",
+    []
+);
+redact!(
+    plugins::server::nodeattestor::v1::AttestRequest,
+    "AttestRequest",
+    []
+);
+redact!(
+    plugins::server::nodeattestor::v1::AttestResponse,
+    "AttestResponse",
+    []
+);
+redact!(
+    service::common::config::v1::ConfigureRequest,
+    "ConfigureRequest",
+    [core_configuration]
+);
+redact!(
+    service::common::config::v1::ValidateRequest,
+    "ValidateRequest",
+    [core_configuration]
+);
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,10 @@ mod error;
 pub mod federation;
 mod go_time;
 pub mod id;
+mod plugin;
 pub mod selector;
 pub mod status;
 pub mod svid;
 
 pub use error::ConvertError;
+pub use plugin::plugin_bundle;
