@@ -12,6 +12,7 @@ pub mod https;
 pub mod log;
 mod number;
 pub mod process;
+pub mod router;
 pub mod supervisor;
 pub mod unix;
 pub mod web;

@@ -5,7 +5,6 @@
 
 mod public;
 mod rate_limit;
-mod router;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +23,8 @@ use crate::config::Config;
 use crate::jwt::JwtSvids;
 use public::serve_public;
 
+pub use daemon::router::Router;
 pub use rate_limit::{CallsPerSecond, Method, RateLimits};
-pub use router::Router;
 
 /// Callers hold few streams; this many on one connection is a defect or an attack.
 const MAX_STREAMS: u32 = 256;

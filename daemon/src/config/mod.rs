@@ -14,7 +14,10 @@ use std::{
 
 pub use self::{
     findings::{Findings, KeyAt, Refused, validation_report},
-    plugins::{Plugin, PluginProblem, PluginProblems, UnknownPlugin, take_plugins},
+    plugins::{
+        Plugin, PluginProblem, PluginProblems, PluginProgram, TakePluginsError, UnknownPlugin,
+        read_data, take_plugins,
+    },
     shared::{LogOverrides, parse_duration, take_feature_flags, take_health_checks, take_log},
 };
 use crate::hcl::{self, HclError, Object};

@@ -83,7 +83,7 @@ fn plugins_are_listed_when_enabled() {
     let plugins = take_plugins(&mut parse(text).unwrap(), &["A", "B"], &mut findings).unwrap();
     let listed: Vec<_> = plugins
         .iter()
-        .map(|plugin| (plugin.title(), plugin.line, plugin.is_external))
+        .map(|plugin| (plugin.title(), plugin.line, plugin.program.is_some()))
         .collect();
     assert_eq!(
         listed,
@@ -102,6 +102,46 @@ fn plugins_are_listed_when_enabled() {
     assert_eq!(
         validation_report("SPIRE agent", &problems.into()),
         "SPIRE agent configuration file is invalid.\nValidation errors:\n\tA \"z\":\n\t\tnot supported yet\n"
+    );
+}
+
+#[test]
+fn settings_of_a_plugin_may_stand_in_a_file_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.conf");
+    let take = |block: &str| {
+        let text = format!("plugins {{ A \"x\" {{\n{block}\n}} }}");
+        let mut findings = Findings::new();
+        let mut document = parse(&text).unwrap();
+        take_plugins(&mut document, &["A"], &mut findings)
+    };
+    let named = format!("plugin_data_file = {path:?}");
+    let missing = take(&named).unwrap()[0].data_problem.clone().unwrap();
+    assert_eq!(
+        missing,
+        format!(
+            "failed to read plugin configuration: open {}: no such file or directory",
+            path.display()
+        )
+    );
+    fs::write(&path, "k = 1\nlist = [\"a\"]\n").unwrap();
+    let mut plugin = take(&named).unwrap().remove(0);
+    assert_eq!(plugin.data_problem, None);
+    assert_eq!(plugin.data.take_integer("k"), Ok(Some(1)));
+    fs::write(&path, "k = {").unwrap();
+    let broken = take(&named).unwrap()[0].data_problem.clone().unwrap();
+    assert!(
+        broken.starts_with("failed to read plugin configuration: "),
+        "{broken}"
+    );
+    fs::write(&path, "#".repeat(1024 * 1024 + 1)).unwrap();
+    let long = take(&named).unwrap()[0].data_problem.clone().unwrap();
+    assert!(long.ends_with("is longer than 1048576 bytes"), "{long}");
+    let both = take(&format!("{named}\nplugin_data {{}}")).unwrap_err();
+    assert_eq!(
+        both.to_string(),
+        "failed to create plugin config for \"A\"/\"x\": only one of [plugin_data, plugin_data_file] \
+         can be used (line 2)"
     );
 }
 

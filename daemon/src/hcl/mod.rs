@@ -8,6 +8,7 @@ mod decode;
 mod expand;
 mod json;
 mod parser;
+mod print;
 mod scanner;
 mod string;
 

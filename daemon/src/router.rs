@@ -1,4 +1,4 @@
-//! The services on a socket, by the first part of the path.
+//! The gRPC services on a socket, by the first part of the path.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,7 +17,7 @@ type AnyService = BoxCloneSyncService<Request, http::Response<Body>, Infallible>
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
 
 /// Any number of gRPC services.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Router(Vec<(&'static str, AnyService)>);
 
 impl Router {
