@@ -7,20 +7,21 @@ use anyhow::Context as _;
 use daemon::health::{Check, Checks};
 use daemon::log::LogControl;
 use daemon::supervisor::{Shutdown, Supervisor, chain};
+use futures_util::future::BoxFuture;
 use identity::clock::{Clock, SystemClock};
-use identity::secret::SecretBytes;
+use plugin_host::{HostServices, Plugins};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::admin_api::About;
-use crate::attest::x509pop::X509Pop;
-use crate::attest::{JoinToken, NodeAttestor, Starter};
-use crate::attestor::{Unix, WorkloadAttestor};
+use crate::attest::Starter;
+use crate::attestor::WorkloadAttestor;
+use crate::attestors::Attestors;
 use crate::bootstrap::{Rebootstrapper, TrustSource};
 use crate::cache::Cache;
 use crate::caller::Callers;
 use crate::client::{Dialer, ServerAddress, ServerClient, Servers, TlsMode};
-use crate::config::{Config, KeyManager, NodeAttestorSettings};
+use crate::config::{Config, KeyManager};
 use crate::endpoints::{self, RateLimits, Sockets};
 use crate::health::Probe;
 use crate::jwt::{JwtSvids, TokenLimits};
@@ -82,13 +83,23 @@ struct Given {
 }
 
 /// The agent's life: comes up, then serves until `shutdown`.
-async fn live(config: Config, given: Given, shutdown: Shutdown) -> anyhow::Result<()> {
-    let parts = tokio::select! {
+async fn live(mut config: Config, given: Given, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut plugins = Plugins::new(&config.trust_domain, HostServices::of_agent());
+    let attestors = tokio::select! {
         () = shutdown.requested() => return Ok(()),
-        parts = Running::start(config, given) => parts?,
+        attestors = Attestors::open(&mut config, &mut plugins) => attestors?,
     };
-    parts.serve(shutdown).await
+    // Kept from now on: this node is attested with one of them, perhaps.
+    let mut plugins: PluginsTask = Box::pin(plugins.run(shutdown.clone()));
+    let parts = tokio::select! {
+        stopped = &mut plugins => return Ok(stopped?),
+        parts = Running::start(config, attestors, given) => parts?,
+    };
+    parts.serve(plugins, shutdown).await
 }
+
+/// Runs until the agent stops.
+type PluginsTask = BoxFuture<'static, Result<(), std::io::Error>>;
 
 /// An agent that has an SVID, entries and bundles.
 struct Running {
@@ -99,14 +110,15 @@ struct Running {
     jwt_svids: Arc<JwtSvids>,
     rotator: Rotator,
     synchronizer: Synchronizer,
+    workload_attestor: WorkloadAttestor,
 }
 
 impl Running {
-    async fn start(mut config: Config, given: Given) -> anyhow::Result<Self> {
+    async fn start(config: Config, attestors: Attestors, given: Given) -> anyhow::Result<Self> {
         let clock = &given.clock;
         daemon::process::make_data_dir(&config.data_dir)?;
         let servers = servers(&config, Arc::clone(clock));
-        let attestor = node_attestor(&mut config).await?;
+        let attestor = attestors.node;
         let mut keys = match &config.key_manager {
             KeyManager::Disk { directory } => {
                 daemon::process::make_data_dir(directory)?;
@@ -170,10 +182,11 @@ impl Running {
             jwt_svids,
             rotator,
             synchronizer,
+            workload_attestor: attestors.workload,
         })
     }
 
-    async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
+    async fn serve(self, plugins: PluginsTask, shutdown: Shutdown) -> anyhow::Result<()> {
         let Given {
             clock,
             log,
@@ -188,10 +201,8 @@ impl Running {
             self.config.workload_x509_svid_key_type,
             self.config.availability_target,
         );
-        let unix = self.config.unix;
-        let unix = Unix::new(unix.discover_workload_path, unix.workload_size_limit);
         let callers = Arc::new(Callers::new(
-            WorkloadAttestor::new(Some(unix)),
+            self.workload_attestor,
             self.config.log_selectors.clone(),
         ));
         let config = Arc::new(self.config);
@@ -204,6 +215,7 @@ impl Running {
         };
         let probe = Probe::of(&config);
         let mut supervisor = Supervisor::stopped_by(shutdown);
+        supervisor.start("plugins", |_has_its_own| plugins);
         supervisor.start("connections", |shutdown| async move {
             connections.keep_connected(shutdown).await;
             Ok::<_, std::convert::Infallible>(())
@@ -232,22 +244,6 @@ async fn follow_health(check: Check, probe: Probe, shutdown: Shutdown) -> anyhow
     };
     check.follow(probe, shutdown).await;
     Ok(())
-}
-
-/// What proves this node: a join token goes before what the config names, as in SPIRE.
-async fn node_attestor(config: &mut Config) -> anyhow::Result<Option<Arc<dyn NodeAttestor>>> {
-    if let Some(token) = config.join_token.take() {
-        let token = SecretBytes::from(token.expose().as_bytes());
-        return Ok(Some(Arc::new(JoinToken::new(token))));
-    }
-    match &config.node_attestor {
-        None => Ok(None),
-        Some(NodeAttestorSettings::X509Pop(source)) => {
-            let attestor = X509Pop::open(source.clone()).await;
-            let attestor = attestor.context("NodeAttestor \"x509pop\"")?;
-            Ok(Some(Arc::new(attestor)))
-        }
-    }
 }
 
 fn servers(config: &Config, clock: Arc<dyn Clock>) -> Servers {

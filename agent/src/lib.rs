@@ -27,6 +27,7 @@ pub mod admin_api;
 pub mod app;
 pub mod attest;
 pub mod attestor;
+mod attestors;
 mod backoff;
 pub mod bootstrap;
 pub mod cache;

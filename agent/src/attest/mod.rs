@@ -4,6 +4,7 @@
 //! If that breaks once the SVID is there, the bundle comes over another one.
 
 mod attestor;
+pub(crate) mod external;
 mod start;
 pub mod x509pop;
 

@@ -71,8 +71,10 @@ pub struct Config {
     pub allow_unauthenticated_verifiers: bool,
     /// Claims of foreign JWT-SVIDs that are handed to workloads.
     pub allowed_foreign_jwt_claims: Vec<String>,
-    /// The `unix` workload attestor.
-    pub unix: Unix,
+    /// The `unix` workload attestor, unless others are named instead of it.
+    pub unix: Option<Unix>,
+    /// Workload attestors that are programs of their own.
+    pub workload_attestors: Vec<plugin_host::Settings>,
     /// Who may act for others over the admin socket.
     pub authorized_delegates: Vec<SpiffeId>,
     /// The health listener, if enabled.
@@ -97,6 +99,8 @@ pub struct Sds {
 /// A node attestor that is named in the config.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NodeAttestorSettings {
+    /// A program of its own.
+    Plugin(plugin_host::Settings),
     /// `x509pop`
     X509Pop(crate::attest::x509pop::Source),
 }

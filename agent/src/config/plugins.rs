@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
 use daemon::hcl::DecodeError;
+use plugin_host::{Kind, Settings as Program};
 
 use super::{KeyManager, NodeAttestorSettings, Unix};
 use crate::attest::x509pop::{self, Source};
@@ -20,14 +21,16 @@ pub(super) const KINDS: [&str; 4] = [
 ];
 
 /// The settings of the plugins that have any.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settings {
     /// The key manager, if one is named.
     pub(super) key_manager: Option<KeyManager>,
     /// The node attestor, if it has settings.
     pub(super) node_attestor: Option<NodeAttestorSettings>,
-    /// The `unix` attestor.
-    pub(super) unix: Unix,
+    /// The `unix` attestor, which is there unless others are named.
+    pub(super) unix: Option<Unix>,
+    /// The workload attestors that are programs.
+    pub(super) workload_attestors: Vec<Program>,
 }
 
 /// Judges every plugin and returns the settings. A key manager `disk` without a directory uses `data_dir`.
@@ -41,11 +44,27 @@ pub(super) fn check(
     findings: &mut Findings,
 ) -> anyhow::Result<Settings> {
     let mut problems = Vec::new();
-    let mut settings = Settings::default();
+    let mut settings = Settings {
+        key_manager: None,
+        node_attestor: None,
+        unix: plugins.is_empty().then(Unix::default),
+        workload_attestors: Vec::new(),
+    };
     for plugin in plugins {
+        if let Some(reason) = &plugin.data_problem {
+            problems.push(plugin.problem(reason));
+            continue;
+        }
         match verdict(plugin)? {
             Verdict::Used => {}
-            Verdict::Unix => settings.unix = take_unix(plugin, findings)?,
+            Verdict::NodePlugin(Ok(program)) => {
+                settings.node_attestor = Some(NodeAttestorSettings::Plugin(program));
+            }
+            Verdict::WorkloadPlugin(Ok(program)) => settings.workload_attestors.push(program),
+            Verdict::NodePlugin(Err(reason)) | Verdict::WorkloadPlugin(Err(reason)) => {
+                problems.push(plugin.problem(reason));
+            }
+            Verdict::Unix => settings.unix = Some(take_unix(plugin, findings)?),
             Verdict::DiskKeys => {
                 settings.key_manager = Some(take_disk(plugin, data_dir, findings)?);
             }
@@ -69,6 +88,8 @@ pub(super) fn check(
 }
 
 enum Verdict {
+    NodePlugin(Result<Program, String>),
+    WorkloadPlugin(Result<Program, String>),
     Used,
     Unix,
     DiskKeys,
@@ -80,7 +101,17 @@ enum Verdict {
 fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
     let name = plugin.name.as_str();
     Ok(match plugin.kind {
-        _ if plugin.is_external => Verdict::Later,
+        "NodeAttestor"
+            if let Some(program) = Program::from_config(plugin, Kind::AgentNodeAttestor) =>
+        {
+            Verdict::NodePlugin(program)
+        }
+        "WorkloadAttestor"
+            if let Some(program) = Program::from_config(plugin, Kind::WorkloadAttestor) =>
+        {
+            Verdict::WorkloadPlugin(program)
+        }
+        _ if plugin.program.is_some() => Verdict::Later,
         "KeyManager" if name == "disk" => Verdict::DiskKeys,
         "KeyManager" if name == "memory" => Verdict::MemoryKeys,
         "NodeAttestor" if name == "join_token" => Verdict::Used,

@@ -72,7 +72,7 @@ fn unset_keys_have_spires_defaults() {
     };
     assert_eq!(config.sds, sds);
     assert_eq!(config.admin_socket_path, None);
-    assert_eq!(config.unix, Unix::default());
+    assert_eq!(config.unix, Some(Unix::default()));
     assert_eq!(config.health_checks, None);
     assert_eq!(config.explanations, Vec::<String>::new());
 }
@@ -115,7 +115,7 @@ fn set_keys_are_taken() {
         discover_workload_path: true,
         workload_size_limit: -1,
     };
-    assert_eq!(config.unix, unix);
+    assert_eq!(config.unix, Some(unix));
     assert_eq!(config.health_checks.unwrap().bind_port, 8082);
     let disk = KeyManager::Disk {
         directory: "/d".into(),

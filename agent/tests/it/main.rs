@@ -16,6 +16,7 @@ mod fake_server;
 mod harness;
 mod jwt;
 mod outage;
+mod plugins;
 mod push;
 mod refusals;
 mod rotation;

@@ -50,14 +50,19 @@ pub(super) fn attest_agent(
             "join_token" => by_token(&registry, &data.payload)?,
             "x509pop" => {
                 let (challenge, shown) = x509pop_challenge(&data.payload);
-                let step = Some(Answered::Challenge(challenge));
-                let response = agent_api::AttestAgentResponse { step };
-                answers.send(Ok(response)).await.ok();
-                let answer = requests.message().await?.and_then(|one| one.step);
-                let Some(Asked::ChallengeResponse(answer)) = answer else {
-                    return Err(Status::internal("no answer"));
-                };
+                let answer = challenge_agent(challenge, &answers, &mut requests).await?;
                 by_proof(&registry, &shown, &answer)?
+            }
+            "mine" => {
+                assert_eq!(data.payload, b"evidence");
+                let question = b"question".to_vec();
+                let answer = challenge_agent(question, &answers, &mut requests).await?;
+                assert_eq!(answer, b"answer to question");
+                registry.lock().asked.attestations += 1;
+                Node {
+                    path: "/spire/agent/mine/a".to_owned(),
+                    reattestable: true,
+                }
             }
             other => panic!("unknown attestor {other}"),
         };
@@ -78,6 +83,24 @@ pub(super) fn attest_agent(
     let end = async move { conversation.await.err().map(Err) };
     let end = futures_util::FutureExt::into_stream(end).filter_map(|end| end);
     Box::pin(ReceiverStream::new(outgoing).merge(end))
+}
+
+type Sent = Result<agent_api::AttestAgentResponse, Status>;
+
+/// The agent's answer to a challenge.
+async fn challenge_agent(
+    challenge: Vec<u8>,
+    answers: &mpsc::Sender<Sent>,
+    requests: &mut Streaming<agent_api::AttestAgentRequest>,
+) -> Result<Vec<u8>, Status> {
+    use agent_api::attest_agent_request::Step as Asked;
+    let step = Some(agent_api::attest_agent_response::Step::Challenge(challenge));
+    let response = agent_api::AttestAgentResponse { step };
+    answers.send(Ok(response)).await.ok();
+    match requests.message().await?.and_then(|one| one.step) {
+        Some(Asked::ChallengeResponse(answer)) => Ok(answer),
+        _ => Err(Status::internal("no answer")),
+    }
 }
 
 /// A node that is admitted.
