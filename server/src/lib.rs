@@ -19,6 +19,7 @@ pub mod federation;
 mod health_checks;
 mod leadership;
 pub mod peers;
+mod plugins;
 pub mod prune;
 pub mod self_report;
 pub mod svids;

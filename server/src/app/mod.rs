@@ -191,11 +191,13 @@ impl Foundation {
             closed: _,
         } = self;
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
+        let material = SharedTlsMaterial::new(TlsMaterial::new(None, [])?);
+        let known = (&store, &ca, &clock);
+        let nodes = attestation(supervisor, config, known, &material, &drained);
         let parts = Parts {
-            attestation: attestation(config, &store, &ca, &clock).await?,
+            attestation: nodes.await?,
             authorities: authorities.by_hand(&ca),
-            // Nothing is shown before it can be signed.
-            material: SharedTlsMaterial::new(TlsMaterial::new(None, [])?),
+            material,
             cluster: ClusterControl {
                 store: store.clone(),
                 clock: Arc::clone(&clock),
@@ -226,10 +228,7 @@ impl Foundation {
         parts.federate(supervisor, config).await?;
         supervisor.start("sync", |shutdown| streams.run(shutdown));
 
-        let tls = parts.tls(config)?;
-        let (host, proxies) = (&config.bind_address, config.trusted_proxies.clone());
-        let remote = endpoints.bind_remote(host, config.bind_port, tls, proxies);
-        let remote = remote.await?;
+        let remote = parts.bind_remote(&endpoints, config).await?;
         let tls_address = remote.address();
         if let Some(options) = config.health_checks.clone() {
             let bundles = parts.bundles(config.trust_domain.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::supervisor::Supervisor;
+use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::Clock;
 use identity::tls::{ClientPolicy, SharedTlsMaterial};
 use identity::trust_domain::TrustDomain;
@@ -39,10 +39,13 @@ use crate::bundles::Bundles;
 use crate::ca::{Ca, LocalAuthorities, ServerSvidTask};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
-use crate::endpoints::{Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, Services};
+use crate::endpoints::{
+    Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, RemoteEndpoint, Services,
+};
 use crate::entries::Entries;
 use crate::federation::{Federation, Refresher, serve_own_bundle};
 use crate::peers::IdentityTask;
+use crate::plugins;
 use crate::prune::{self, Pruning};
 use crate::self_report::SelfReport;
 use crate::svids::Svids;
@@ -59,7 +62,7 @@ pub(super) struct Parts {
     pub(super) federation: Federation,
     pub(super) sync: Sync,
     pub(super) gate: Gate,
-    /// What the TLS listener shows and believes.
+    /// What the TLS listener shows and believes: nothing before it can be signed.
     pub(super) material: SharedTlsMaterial,
 }
 
@@ -113,7 +116,19 @@ impl Parts {
         Ok(())
     }
 
-    pub(super) fn tls(&self, config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    /// Binds the TLS listener.
+    pub(super) async fn bind_remote(
+        &self,
+        endpoints: &Endpoints,
+        config: &Config,
+    ) -> anyhow::Result<RemoteEndpoint> {
+        let tls = self.tls(config)?;
+        let (host, proxies) = (&config.bind_address, config.trusted_proxies.clone());
+        let remote = endpoints.bind_remote(host, config.bind_port, tls, proxies);
+        Ok(remote.await?)
+    }
+
+    fn tls(&self, config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let policy = ClientPolicy {
             trust_domain: config.trust_domain.clone(),
             foreign_ids: config.admin_ids.iter().cloned().collect::<BTreeSet<_>>(),
@@ -179,20 +194,26 @@ impl Parts {
     }
 }
 
-/// What attests nodes, with the attestors that are configured.
+/// What attests nodes, with the attestors that are configured. Their plugins run until `drained`.
 pub(super) async fn attestation(
+    supervisor: &mut Supervisor,
     config: &Config,
-    store: &Store,
-    ca: &Ca,
-    clock: &Arc<dyn Clock>,
+    (store, ca, clock): (&Store, &Ca, &Arc<dyn Clock>),
+    material: &SharedTlsMaterial,
+    drained: &Shutdown,
 ) -> anyhow::Result<Attestation> {
+    let own = &config.trust_domain;
+    let agents = Agents::new(store.clone(), Arc::clone(clock), own.clone());
+    let mut plugins = plugins::of_server(own, agents, material.clone());
     let host = AttestorHost {
-        trust_domain: config.trust_domain.clone(),
+        trust_domain: own.clone(),
         store: store.clone(),
         clock: Arc::clone(clock),
     };
-    let attestors = Attestors::open(&config.node_attestors, &host).await?;
+    let attestors = Attestors::open(&config.node_attestors, &host, &mut plugins).await?;
     let attestation = Attestation::new(store.clone(), ca.clone(), Arc::clone(clock));
+    let drained = drained.clone();
+    supervisor.start("plugins", |_outlive_the_calls| plugins.run(drained));
     Ok(attestation.with_attestors(attestors, config.agent_id_selector))
 }
 

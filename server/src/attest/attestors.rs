@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use identity::clock::Clock;
 use identity::trust_domain::TrustDomain;
+use plugin_host::{LoadError, Plugins};
 use raft_store::Store;
 
 use super::NodeAttestor;
+use super::external::External;
 use super::x509pop::{self, X509Pop};
 
 /// What one attestor is made of.
 #[derive(Clone, Debug)]
 pub enum NodeAttestorSettings {
+    /// A program of its own.
+    Plugin(plugin_host::Settings),
     /// `x509pop`
     X509Pop(x509pop::Settings),
 }
@@ -31,17 +35,22 @@ pub struct AttestorHost {
 pub struct Attestors(Arc<[Box<dyn NodeAttestor>]>);
 
 impl Attestors {
-    /// The attestors that `settings` name, ready to be asked.
+    /// The attestors that `settings` name, ready to be asked; those that are programs belong to `plugins`.
     ///
     /// # Errors
     /// The first that cannot be, and why.
     pub async fn open(
         settings: &[NodeAttestorSettings],
         host: &AttestorHost,
+        plugins: &mut Plugins,
     ) -> Result<Self, OpenAttestorError> {
         let mut attestors: Vec<Box<dyn NodeAttestor>> = Vec::with_capacity(settings.len());
         for one in settings {
             match one {
+                NodeAttestorSettings::Plugin(settings) => {
+                    let plugin = plugins.load(settings).await?;
+                    attestors.push(Box::new(External::new(plugin)));
+                }
                 NodeAttestorSettings::X509Pop(settings) => {
                     let opened = X509Pop::open(settings.clone(), host).await;
                     attestors.push(Box::new(opened.map_err(OpenAttestorError::X509Pop)?));
@@ -66,6 +75,9 @@ impl Attestors {
 /// Why an attestor cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenAttestorError {
+    /// A program of its own.
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
     /// `x509pop`
     #[error("NodeAttestor \"x509pop\"")]
     X509Pop(#[source] x509pop::AuthoritiesError),

@@ -6,6 +6,7 @@
 
 mod attestor;
 mod attestors;
+mod external;
 mod join_token;
 #[cfg(test)]
 mod tests;

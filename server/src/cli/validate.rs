@@ -1,12 +1,18 @@
 //! `validate`.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use daemon::{
     command_line::{Command, Terminal},
-    config::validation_report,
+    config::{PluginProblem, PluginProblems, validation_report},
     flags::Parsed,
 };
+use plugin_host::LoadError;
 
-use crate::config::{self, LoadArgs};
+use crate::attest::NodeAttestorSettings;
+use crate::config::{self, Config, LoadArgs};
+use crate::plugins;
 
 pub(super) fn command() -> Command {
     Command {
@@ -15,19 +21,43 @@ pub(super) fn command() -> Command {
         error_prefix: "",
         deadline: None,
         flags: || config::run_flags("validate"),
-        run: |parsed, terminal| Box::pin(async { validate(parsed, terminal) }),
+        run: |parsed, terminal| Box::pin(validate(parsed, terminal)),
     }
 }
 
-fn validate(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
-    match config::load(&LoadArgs::from_flags(parsed)) {
-        Ok(_config) => {
+/// How long the plugins that are programs may take together.
+const PLUGINS_WITHIN: Duration = Duration::from_secs(30);
+
+async fn validate(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
+    let loaded = config::load(&LoadArgs::from_flags(parsed));
+    let found = match &loaded {
+        Ok(config) => match tokio::time::timeout(PLUGINS_WITHIN, ask_plugins(config)).await {
+            Ok(asked) => asked.context("Could not validate configuration file")?,
+            Err(_elapsed) => anyhow::bail!(
+                "Could not validate configuration file: plugins did not answer within {PLUGINS_WITHIN:?}"
+            ),
+        },
+        Err(_) => Vec::new(),
+    };
+    let error = match loaded {
+        Ok(_) if found.is_empty() => {
             terminal.line("SPIRE server configuration file is valid.");
-            Ok(())
+            return Ok(());
         }
-        Err(error) => {
-            let report = validation_report("SPIRE server", &error);
-            Err(anyhow::Error::msg(report.trim_end().to_owned()))
-        }
-    }
+        Ok(_) => PluginProblems(found).into(),
+        Err(error) => error,
+    };
+    let report = validation_report("SPIRE server", &error);
+    Err(anyhow::Error::msg(report.trim_end().to_owned()))
+}
+
+async fn ask_plugins(config: &Config) -> Result<Vec<PluginProblem>, LoadError> {
+    let attestors = config.node_attestors.iter();
+    let programs = attestors.filter_map(|attestor| match attestor {
+        NodeAttestorSettings::Plugin(settings) => Some(settings),
+        NodeAttestorSettings::X509Pop(_) => None,
+    });
+    plugins::of_nobody(&config.trust_domain)
+        .validate(programs)
+        .await
 }

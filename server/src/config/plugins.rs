@@ -5,6 +5,8 @@
 
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
 
+use plugin_host::{Kind, Settings as Program};
+
 use super::node_attestor;
 use crate::attest::NodeAttestorSettings;
 
@@ -31,6 +33,10 @@ pub(super) fn check(
     let mut problems = Vec::new();
     let mut attestors = Vec::new();
     for plugin in plugins {
+        if let Some(reason) = &plugin.data_problem {
+            problems.push(plugin.problem(reason));
+            continue;
+        }
         match verdict(plugin)? {
             Verdict::Used => {}
             Verdict::Attestor(Ok(settings)) => attestors.push(*settings),
@@ -85,7 +91,17 @@ enum Verdict {
 fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
     let name = plugin.name.as_str();
     Ok(match plugin.kind {
-        _ if plugin.is_external => Verdict::Later,
+        "NodeAttestor"
+            if let Some(program) = Program::from_config(plugin, Kind::ServerNodeAttestor) =>
+        {
+            let program = program.map(NodeAttestorSettings::Plugin);
+            Verdict::Attestor(program.map(Box::new).map_err(|reason| vec![reason]))
+        }
+        "KeyManager" if plugin.program.is_some() => Verdict::Explained(
+            "its program is not run, authority keys are kept sealed in the replicated store; an \
+             UpstreamAuthority keeps the root's key elsewhere",
+        ),
+        _ if plugin.program.is_some() => Verdict::Later,
         "DataStore" if name == "sql" => Verdict::Explained("the store is built in and replicated"),
         "KeyManager" if KEY_MANAGERS.contains(&name) => {
             Verdict::Explained("authority keys are kept sealed in the replicated store")

@@ -191,6 +191,14 @@ fn plugins_are_used_explained_or_refused() {
             "KeyManager \"disk\" is accepted and ignored: authority keys are kept sealed in the replicated store",
         ]
     );
+    let external = "plugins { KeyManager \"hsm\" { plugin_cmd = \"/x\" } }";
+    let config = load_text(&format!("{} {external}", with(""))).unwrap();
+    assert_eq!(
+        config.explanations,
+        [
+            "KeyManager \"hsm\" is accepted and ignored: its program is not run, authority keys are kept sealed in the replicated store; an UpstreamAuthority keeps the root's key elsewhere"
+        ]
+    );
     let report = |plugins: &str| refusal(&format!("{} plugins {{ {plugins} }}", with("")));
     assert_eq!(
         report("KeyManager \"disk\" {} KeyManager \"memory\" {}"),
@@ -220,7 +228,9 @@ fn x509pop_is_taken_with_spires_defaults() {
             with("")
         );
         let mut taken = load_text(&text).unwrap().node_attestors;
-        let NodeAttestorSettings::X509Pop(settings) = taken.remove(0);
+        let NodeAttestorSettings::X509Pop(settings) = taken.remove(0) else {
+            panic!("another attestor");
+        };
         settings
     };
     let folder = tempfile::tempdir().unwrap();

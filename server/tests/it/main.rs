@@ -18,6 +18,7 @@ mod federation;
 mod golden;
 mod limits;
 mod node_attestation;
+mod plugin_attestation;
 mod refusals;
 mod replicas;
 mod rotation_by_hand;

@@ -329,7 +329,9 @@ async fn address_of_a_node_is_what_a_trusted_proxy_says() {
     let start = async |trusted: &str| {
         let networks = vec![trusted.parse().unwrap()];
         World::start_with(|config| {
-            let NodeAttestorSettings::X509Pop(settings) = settings(&path);
+            let NodeAttestorSettings::X509Pop(settings) = settings(&path) else {
+                panic!("another attestor");
+            };
             config.node_attestors = vec![NodeAttestorSettings::X509Pop(Settings {
                 client_address: ClientAddress::Verified,
                 ..settings
