@@ -100,6 +100,12 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let material = self.material.load();
         let usage = KeyUsage::client_auth();
+        // Whoever kept the leaf alone, as suffices where the root signs it, has the issuer of most.
+        let own = material.svid().map_or(&[][..], |svid| &svid.chain()[1..]);
+        let intermediates = match intermediates.is_empty() {
+            true => own,
+            false => intermediates,
+        };
         peer_identity(std::slice::from_ref(leaf))
             .and_then(|identity| self.policy.check(&identity.spiffe_id))
             .and_then(|()| verify_chain(leaf, intermediates, &material, domain_time(now), usage))

@@ -1,5 +1,6 @@
 //! Handshakes in memory, between configurations as the server and the agent make them.
 
+mod leaf_alone;
 mod post_quantum;
 
 use std::collections::BTreeSet;
