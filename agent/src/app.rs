@@ -220,6 +220,11 @@ impl Running {
             connections.keep_connected(shutdown).await;
             Ok::<_, std::convert::Infallible>(())
         });
+        let cache = Arc::clone(&self.cache);
+        supervisor.start("cache", |shutdown| async move {
+            cache.keep_small(shutdown).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
         supervisor.start("agent SVID", |shutdown| self.rotator.run(shutdown));
         supervisor.start("sync", |shutdown| self.synchronizer.run(shutdown));
         supervisor.start("signing", |shutdown| signer.run(shutdown));

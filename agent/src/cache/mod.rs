@@ -14,7 +14,9 @@ mod view;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use daemon::supervisor::Shutdown;
 use identity::bundle::Bundle;
 use identity::clock::UnixTime;
 use identity::entry::EntryId;
@@ -23,11 +25,15 @@ use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use proto::convert::entry::AuthorizedEntry;
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 pub use bundle::TrustBundle;
 pub use state::{Bundles, Counts, State, Wanted};
 pub use svid::CachedSvid;
 pub use view::{Identity, WorkloadView, signed};
+
+/// How long SVIDs beyond the limit may stay when those who listened for them have left.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The state, shared by the tasks of the agent.
 #[derive(Debug)]
@@ -129,6 +135,17 @@ impl Cache {
     /// All bundles, now and at every change.
     pub fn subscribe_to_bundles(&self) -> watch::Receiver<Arc<Bundles>> {
         self.state.lock().subscribe_to_bundles()
+    }
+
+    /// Drops what the size limit has no room for, again and again until `shutdown`: workloads leave
+    /// without a word.
+    pub async fn keep_small(&self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(EVICTION_INTERVAL) => self.state.lock().evict(),
+            }
+        }
     }
 
     /// How much is held.

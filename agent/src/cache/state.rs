@@ -234,7 +234,7 @@ impl State {
     }
 
     /// Drops SVIDs that nobody listens for until the limit is kept, those used longest ago first.
-    fn evict(&mut self) {
+    pub fn evict(&mut self) {
         let surplus = self.counts().x509_svids.saturating_sub(self.max_svids);
         if surplus == 0 {
             return;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::supervisor::Shutdown;
 use identity::bundle::Bundle;
 use identity::clock::UnixTime;
 use identity::entry::{AdditionalAttributes, EntryId};
@@ -12,7 +13,7 @@ use identity::trust_domain::TrustDomain;
 use proto::convert::entry::AuthorizedEntry;
 use tokio::sync::watch::Receiver;
 
-use super::{CachedSvid, State, WorkloadView, signed};
+use super::{Cache, CachedSvid, State, WorkloadView, signed};
 
 const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -213,6 +214,36 @@ fn limit_holds_for_svids_that_nobody_listens_for() {
     fixture.sign();
     assert_eq!(shown(&view), "a");
     assert_eq!(fixture.state.counts().x509_svids, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn svids_beyond_the_limit_leave_with_those_who_listened() {
+    let cache = Cache::new(TrustDomain::parse("example.org").unwrap(), 2);
+    let fixture = {
+        let mut fixture = Fixture::new(2);
+        for id in ["a", "b", "c"] {
+            fixture.add(id, "unix:uid:1");
+        }
+        fixture
+    };
+    cache.set_entries(&fixture.entries);
+    let view = cache.subscribe(&set("unix:uid:1"));
+    let svids = cache.wanted(NOW).into_iter().map(|one| {
+        let svid = fixture.authority.x509_svid(one.entry.spiffe_id.path());
+        let rotate_at = NOW.saturating_add(HOUR / 2);
+        (one.entry.id.clone(), CachedSvid::new(&svid, rotate_at, 0))
+    });
+    cache.set_svids(svids.collect());
+    let kept_for = async |seconds| {
+        let kept = cache.keep_small(Shutdown::new());
+        tokio::time::timeout(Duration::from_secs(seconds), kept)
+            .await
+            .unwrap_err();
+        cache.counts().x509_svids
+    };
+    assert_eq!(kept_for(60).await, 3);
+    drop(view);
+    assert_eq!(kept_for(6).await, 2);
 }
 
 #[test]
