@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::secret::{KeyError, PrivateKey, SecretBytes};
@@ -49,15 +49,15 @@ pub fn encode_pkcs8(document: &SecretBytes) -> SecretBytes {
     SecretBytes::new(encode("PRIVATE KEY", document.expose()).into_bytes())
 }
 
-/// Reads the first unencrypted PKCS#8 document of a text.
+/// Reads the first private key of a text: PKCS#8, PKCS#1 or SEC 1, not encrypted.
 ///
 /// # Errors
 /// The text is too long or malformed, or the key is of an unknown kind.
 pub fn decode_private_key(text: &[u8]) -> Result<PrivateKey, PemError> {
     check_length(text)?;
-    let document = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(PemError::Malformed)?;
-    let key = PrivateKey::from_pkcs8(document.secret_pkcs8_der()).map_err(PemError::Key);
-    PrivateKeyDer::Pkcs8(document).zeroize();
+    let mut document = PrivateKeyDer::from_pem_slice(text).map_err(PemError::Malformed)?;
+    let key = PrivateKey::from_document(&document).map_err(PemError::Key);
+    document.zeroize();
     key
 }
 
@@ -108,7 +108,33 @@ fn encode(label: &str, der: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::der;
     use crate::secret::KeyType;
+
+    /// A key in the form that stands inside of a PKCS#8 document (RFC 5958 §2).
+    fn inner(key: &PrivateKey) -> Vec<u8> {
+        const OCTET_STRING: u8 = 0x04;
+        let (content, _) = der::expect(der::SEQUENCE, key.pkcs8().expose()).unwrap();
+        let (_, rest) = der::expect(der::INTEGER, content).unwrap();
+        let (_, rest) = der::expect(der::SEQUENCE, rest).unwrap();
+        der::expect(OCTET_STRING, rest).unwrap().0.to_vec()
+    }
+
+    #[test]
+    fn keys_are_read_in_older_forms_too() {
+        for (key_type, label) in [
+            (KeyType::EcP256, "EC PRIVATE KEY"),
+            (KeyType::EcP384, "EC PRIVATE KEY"),
+            (KeyType::Rsa2048, "RSA PRIVATE KEY"),
+        ] {
+            let key = PrivateKey::generate(key_type).unwrap();
+            // As `openssl ecparam -genkey` has it, something else may stand before the key.
+            let text = encode("EC PARAMETERS", &[6, 0]) + &encode(label, &inner(&key));
+            let read = decode_private_key(text.as_bytes()).unwrap();
+            assert_eq!(read.public_key_der(), key.public_key_der());
+            assert!(read.pkcs8() == key.pkcs8());
+        }
+    }
 
     #[test]
     fn certificates_survive() {

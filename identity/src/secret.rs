@@ -15,6 +15,7 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
+use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
 /// The longest PKCS#8 document that is parsed: an RSA key of 4096 bits has under 2,400 bytes.
@@ -161,6 +162,40 @@ impl PrivateKey {
             return Self::from_ecdsa(KeyType::EcP384, asn1, pkcs8.into());
         }
         Self::from_rsa(RsaKeyPair::from_pkcs8(pkcs8).map_err(KeyError::Rejected)?)
+    }
+
+    /// Parses a key of a known [`KeyType`] that is not encrypted: PKCS#8, PKCS#1 or SEC 1.
+    ///
+    /// # Errors
+    /// The document is too long, malformed, or holds another kind of key.
+    pub fn from_document(document: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
+        let der = document.secret_der();
+        if der.len() > MAX_PKCS8_LEN_BYTES {
+            return Err(KeyError::TooLong);
+        }
+        match document {
+            PrivateKeyDer::Pkcs1(_) => {
+                Self::from_rsa(RsaKeyPair::from_der(der).map_err(KeyError::Rejected)?)
+            }
+            PrivateKeyDer::Sec1(_) => {
+                let p256 = Self::from_sec1(KeyType::EcP256, &ECDSA_P256_SHA256_ASN1_SIGNING, der);
+                p256.or_else(|_other_curve| {
+                    Self::from_sec1(KeyType::EcP384, &ECDSA_P384_SHA384_ASN1_SIGNING, der)
+                })
+            }
+            _ => Self::from_pkcs8(der),
+        }
+    }
+
+    fn from_sec1(
+        key_type: KeyType,
+        algorithm: &'static EcdsaSigningAlgorithm,
+        der: &[u8],
+    ) -> Result<Self, KeyError> {
+        let asn1 = EcdsaKeyPair::from_private_key_der(algorithm, der);
+        let asn1 = asn1.map_err(KeyError::Rejected)?;
+        let pkcs8 = asn1.to_pkcs8v1().map_err(KeyError::Library)?;
+        Self::from_ecdsa(key_type, asn1, pkcs8.as_ref().into())
     }
 
     /// The key as an unencrypted PKCS#8 document.

@@ -214,6 +214,73 @@ impl TestAuthority {
     }
 }
 
+/// An authority of some other PKI, as operators keep one in files to have a server's authorities
+/// signed by it. It has no SPIFFE name.
+pub struct TestPki {
+    key: PrivateKey,
+    certificate: CertificateDer<'static>,
+    params: CertificateParams,
+}
+
+impl TestPki {
+    /// A root that is valid for a year around `now`.
+    pub fn root(name: &str, now: UnixTime) -> Self {
+        let validity = (now.saturating_sub(182 * DAY), now.saturating_add(183 * DAY));
+        Self::root_between(name, validity)
+    }
+
+    /// A root that is valid from one second to another.
+    pub fn root_between(name: &str, validity: (UnixTime, UnixTime)) -> Self {
+        let key = new_key();
+        let params = Self::params(name, &key, validity);
+        let certificate = params.self_signed(&key).expect("a root signs");
+        Self {
+            certificate: certificate.der().clone(),
+            key,
+            params,
+        }
+    }
+
+    /// An authority below this one, valid for as long as it.
+    pub fn below(&self, name: &str) -> Self {
+        let key = new_key();
+        let validity = (self.params.not_before, self.params.not_after);
+        let mut params = Self::params(name, &key, (UnixTime::default(), UnixTime::default()));
+        (params.not_before, params.not_after) = validity;
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = params.signed_by(&key, &issuer).expect("a root signs");
+        Self {
+            certificate: certificate.der().clone(),
+            key,
+            params,
+        }
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    fn params(name: &str, key: &PrivateKey, validity: (UnixTime, UnixTime)) -> CertificateParams {
+        let mut params = params(key.public_key_der(), validity);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params
+    }
+}
+
+impl std::fmt::Debug for TestPki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TestPki")
+    }
+}
+
 /// A P-256 public key in the form of SubjectPublicKeyInfo.
 struct P256Key<'a>(&'a [u8]);
 

@@ -67,6 +67,8 @@ pub struct KeyUsage {
     pub key_cert_sign: bool,
     /// The key signs revocation lists.
     pub crl_sign: bool,
+    /// The key does something else, too.
+    pub others: bool,
 }
 
 impl CertificateInfo {
@@ -147,6 +149,7 @@ impl CertificateInfo {
                     digital_signature: usage.digital_signature(),
                     key_cert_sign: usage.key_cert_sign(),
                     crl_sign: usage.crl_sign(),
+                    others: usage.flags & !(DIGITAL_SIGNATURE | KEY_CERT_SIGN | CRL_SIGN) != 0,
                 });
             }
             ParsedExtension::SubjectAlternativeName(names) => {
@@ -176,6 +179,11 @@ impl CertificateInfo {
         Ok(())
     }
 }
+
+/// Bits of a key usage as the parser numbers them (RFC 5280 §4.2.1.3).
+const DIGITAL_SIGNATURE: u16 = 1;
+const KEY_CERT_SIGN: u16 = 1 << 5;
+const CRL_SIGN: u16 = 1 << 6;
 
 #[cfg(test)]
 mod tests {
