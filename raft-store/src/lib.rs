@@ -29,13 +29,14 @@ pub use crate::command::{
     CreateJoinToken, CreateJoinTokenOutcome, CreateRelationship, CreateRelationshipOutcome,
     DeleteAgent, DeleteBundleMode, DeleteBundleOutcome, DeleteEntries, DeleteFederatedBundle,
     DeleteRelationship, DiscardJoinToken, EntryChange, EntryRule, FORMATS, Operation, Outcome,
-    PrepareAuthority, PrepareSuccessor, PromoteAgentSerial, PromoteOutcome, PruneAgents,
-    PruneBundle, PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens, PublishAuthority,
-    RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent, RenewOutcome,
-    RequestId, ResealAuthority, ResealOutcome, RevokeAuthority, SetAgentVersion, SetBundleMode,
-    SetBundleOutcome, SetClusterVersion, SetFederatedBundle, SetSetting, SetSettingOutcome,
-    SetVersionOutcome, TaintAuthority, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
-    UpdateFederatedBundle, UpdateRelationship, UpdateRelationshipOutcome,
+    PrepareAuthority, PrepareBelowUpstream, PrepareSuccessor, PromoteAgentSerial, PromoteOutcome,
+    PruneAgents, PruneBundle, PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens,
+    PublishAuthority, RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent,
+    RenewOutcome, RequestId, ResealAuthority, ResealOutcome, RevokeAuthority,
+    RevokeUpstreamAuthority, SetAgentVersion, SetBundleMode, SetBundleOutcome, SetClusterVersion,
+    SetFederatedBundle, SetSetting, SetSettingOutcome, SetVersionOutcome, SyncUpstreamBundle,
+    TaintAuthority, TaintUpstreamAuthority, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
+    UpdateFederatedBundle, UpdateRelationship, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 pub use crate::feed::{Changes, Compacted};
 pub use crate::peer::{

@@ -97,6 +97,12 @@ impl Stored for AuthorityRecord {
             issued_at: self.issued_at.as_secs(),
             not_after: self.not_after.as_secs(),
             sealed_key: self.sealed_key.as_ref().map(Stored::to_message),
+            upstream_chain: self
+                .upstream_chain
+                .as_ref()
+                .map(|chain| wire::UpstreamChain {
+                    certificates: chain.iter().map(|der| der.to_vec()).collect(),
+                }),
         }
     }
 
@@ -112,6 +118,10 @@ impl Stored for AuthorityRecord {
             issued_at: time(authority.issued_at),
             not_after: time(authority.not_after),
             sealed_key,
+            upstream_chain: authority.upstream_chain.map(|chain| {
+                let certificates = chain.certificates.into_iter();
+                certificates.map(CertificateDer::from).collect()
+            }),
         })
     }
 }

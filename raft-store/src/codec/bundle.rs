@@ -51,11 +51,11 @@ impl Stored for JwtAuthority {
     }
 }
 
-fn to_wire<T: Stored>(authorities: &[T]) -> Vec<T::Message> {
+pub(super) fn to_wire<T: Stored>(authorities: &[T]) -> Vec<T::Message> {
     authorities.iter().map(Stored::to_message).collect()
 }
 
-fn from_wire<T: Stored>(authorities: Vec<T::Message>) -> Result<Vec<T>, DecodeError> {
+pub(super) fn from_wire<T: Stored>(authorities: Vec<T::Message>) -> Result<Vec<T>, DecodeError> {
     authorities.into_iter().map(Stored::from_message).collect()
 }
 

@@ -97,6 +97,7 @@ commands! {
     RemoveDataKey ResealAuthority BeginEpoch
     PrepareSuccessor ActivateRoot TaintAuthority RevokeAuthority
     CreateRelationship UpdateRelationship DeleteRelationship
+    PrepareBelowUpstream SyncUpstreamBundle TaintUpstreamAuthority RevokeUpstreamAuthority
     #[cfg(feature = "next-format")]
     SetNote
 }

@@ -16,6 +16,7 @@ mod outcome;
 mod record;
 mod rotation;
 mod setting;
+mod upstream;
 
 #[cfg(test)]
 mod tests;

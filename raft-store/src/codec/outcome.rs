@@ -11,7 +11,7 @@ use crate::command::{
     CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, EntryRule, Outcome,
     PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
     SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
-    UpdateEntryOutcome, UpdateRelationshipOutcome,
+    UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 use crate::record::AuthorityState;
 
@@ -76,7 +76,16 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::RemoveMember(_)
         | Outcome::SetClusterVersion(_)
         | Outcome::BeginEpoch(()) => on_member(outcome),
-        Outcome::AppendAuthorities(_) => code(1),
+        Outcome::AppendAuthorities(_) | Outcome::SyncUpstreamBundle(_) => code(1),
+        Outcome::TaintUpstreamAuthority(outcome) | Outcome::RevokeUpstreamAuthority(outcome) => {
+            code(match outcome {
+                UpstreamOutcome::Done(_) => 1,
+                UpstreamOutcome::NotFound => 2,
+                UpstreamOutcome::AlreadyTainted => 3,
+                UpstreamOutcome::NotTainted => 4,
+                UpstreamOutcome::InUse => 5,
+            })
+        }
         Outcome::SetFederatedBundle(_)
         | Outcome::UpdateFederatedBundle(_)
         | Outcome::DeleteFederatedBundle(_)
@@ -90,7 +99,8 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::PrepareSuccessor(outcome)
         | Outcome::ActivateRoot(outcome)
         | Outcome::TaintAuthority(outcome)
-        | Outcome::RevokeAuthority(outcome) => authority(outcome),
+        | Outcome::RevokeAuthority(outcome)
+        | Outcome::PrepareBelowUpstream(outcome) => authority(outcome),
         Outcome::ResealAuthority(outcome) => resealed(*outcome),
         Outcome::SetSetting(outcome) => match outcome {
             SetSettingOutcome::Set => code(1),

@@ -12,6 +12,7 @@ mod join_token;
 mod member;
 mod rotation;
 mod setting;
+mod upstream;
 
 use std::ops::RangeInclusive;
 
@@ -49,6 +50,10 @@ pub use self::rotation::{ActivateRoot, PrepareSuccessor, RevokeAuthority, TaintA
 #[cfg(feature = "next-format")]
 pub use self::setting::SetNote;
 pub use self::setting::{AddDataKey, RemoveDataKey, SetSetting, SetSettingOutcome};
+pub use self::upstream::{
+    PrepareBelowUpstream, RevokeUpstreamAuthority, SyncUpstreamBundle, TaintUpstreamAuthority,
+    UpstreamOutcome,
+};
 
 /// Command formats that this program understands. A command is proposed once every member
 /// understands its format.
@@ -273,6 +278,14 @@ operations! {
     UpdateRelationship = 81, format 2 => UpdateRelationshipOutcome;
     /// A relationship goes. The answer says whether it was there.
     DeleteRelationship = 82, format 2 => bool;
+    /// An intermediate that an upstream signed joins, and its roots enter the own bundle.
+    PrepareBelowUpstream = 90, format 2 => AuthorityOutcome;
+    /// The own bundle follows that of an upstream. The answer is the own bundle.
+    SyncUpstreamBundle = 91, format 2 => std::sync::Arc<identity::bundle::Bundle>;
+    /// What stands below a root of an upstream is to be replaced.
+    TaintUpstreamAuthority = 92, format 2 => UpstreamOutcome;
+    /// A tainted root of an upstream leaves the own bundle.
+    RevokeUpstreamAuthority = 93, format 2 => UpstreamOutcome;
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
     SetNote = 1000, format 3 => Box<str>;

@@ -158,6 +158,9 @@ pub struct AuthorityRecord {
     pub not_after: UnixTime,
     /// Its private key; gone once it is tainted, since it signs nothing any more.
     pub sealed_key: Option<Sealed>,
+    /// What stands between its certificate and a root of the upstream that signed it, nearest first;
+    /// `None` if no upstream did. `issuer_id` is the key id of whoever signed it then.
+    pub upstream_chain: Option<Vec<CertificateDer<'static>>>,
 }
 
 /// Ciphertext of a secret. Opens only under the name of its record.

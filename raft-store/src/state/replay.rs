@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use identity::bundle::Bundle;
 use identity::entry::{EntryId, RegistrationEntry};
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
@@ -17,7 +18,7 @@ use crate::command::{
     CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, Envelope, Outcome,
     PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
     SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
-    UpdateEntryOutcome, UpdateRelationshipOutcome,
+    UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 use crate::record::AuthorityRecord;
 use crate::state::State;
@@ -35,6 +36,10 @@ impl State {
         Some(outcome.unwrap_or(Outcome::RequestReused))
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "every command, and none by default: a new one cannot be overlooked"
+    )]
     fn revive(&self, command: &Command, items: &[OutcomeItem]) -> Option<Outcome> {
         let first = items.first();
         let is_done = first.is_some_and(|item| item.code == 1);
@@ -84,6 +89,9 @@ impl State {
             Command::CreateJoinToken(_) => Outcome::CreateJoinToken(self.revive_token(first?)?),
             Command::PruneJoinTokens(_) => Outcome::PruneJoinTokens(first?.number),
             Command::AppendAuthorities(_)
+            | Command::SyncUpstreamBundle(_)
+            | Command::TaintUpstreamAuthority(_)
+            | Command::RevokeUpstreamAuthority(_)
             | Command::SetFederatedBundle(_)
             | Command::UpdateFederatedBundle(_)
             | Command::DeleteFederatedBundle(_)
@@ -99,6 +107,7 @@ impl State {
             | Command::ActivateRoot(_)
             | Command::TaintAuthority(_)
             | Command::RevokeAuthority(_)
+            | Command::PrepareBelowUpstream(_)
             | Command::ResealAuthority(_) => on_authority(command, first?)?,
             #[cfg(feature = "next-format")]
             Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
@@ -184,6 +193,13 @@ impl State {
         let now = |trust_domain: &TrustDomain| self.bundle(trust_domain).cloned();
         Some(match command {
             Command::AppendAuthorities(c) => Outcome::AppendAuthorities(now(&c.trust_domain)?),
+            Command::SyncUpstreamBundle(c) => Outcome::SyncUpstreamBundle(now(&c.trust_domain)?),
+            Command::TaintUpstreamAuthority(c) => {
+                Outcome::TaintUpstreamAuthority(upstream(item, now(&c.trust_domain))?)
+            }
+            Command::RevokeUpstreamAuthority(c) => {
+                Outcome::RevokeUpstreamAuthority(upstream(item, now(&c.trust_domain))?)
+            }
             Command::SetFederatedBundle(c) => Outcome::SetFederatedBundle(match item.code {
                 1 => SetBundleOutcome::Created(Arc::new(c.bundle.clone())),
                 2 => SetBundleOutcome::Set(Arc::new(c.bundle.clone())),
@@ -277,6 +293,17 @@ fn authority(item: &OutcomeItem) -> Option<AuthorityOutcome> {
     })
 }
 
+fn upstream(item: &OutcomeItem, now: Option<Arc<Bundle>>) -> Option<UpstreamOutcome> {
+    Some(match item.code {
+        1 => UpstreamOutcome::Done(now?),
+        2 => UpstreamOutcome::NotFound,
+        3 => UpstreamOutcome::AlreadyTainted,
+        4 => UpstreamOutcome::NotTainted,
+        5 => UpstreamOutcome::InUse,
+        _ => return None,
+    })
+}
+
 fn on_authority(command: &Command, item: &OutcomeItem) -> Option<Outcome> {
     Some(match command {
         Command::PrepareAuthority(_) => Outcome::PrepareAuthority(authority(item)?),
@@ -287,6 +314,7 @@ fn on_authority(command: &Command, item: &OutcomeItem) -> Option<Outcome> {
         Command::ActivateRoot(_) => Outcome::ActivateRoot(authority(item)?),
         Command::TaintAuthority(_) => Outcome::TaintAuthority(authority(item)?),
         Command::RevokeAuthority(_) => Outcome::RevokeAuthority(authority(item)?),
+        Command::PrepareBelowUpstream(_) => Outcome::PrepareBelowUpstream(authority(item)?),
         Command::ResealAuthority(_) => Outcome::ResealAuthority(match item.code {
             1 => ResealOutcome::Resealed,
             2 => ResealOutcome::NotFound,

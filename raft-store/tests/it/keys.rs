@@ -29,6 +29,7 @@ async fn prepare(store: &Store, kind: AuthorityKind, id: &str) -> AuthorityOutco
         issued_at: NOW,
         not_after: UnixTime::from_secs(NOW.as_secs() + 1000),
         sealed_key: Some(store.seal(&name, &secret(id)).unwrap()),
+        upstream_chain: None,
     };
     let command = PrepareAuthority { authority };
     store.propose(command, proposal()).await.unwrap()

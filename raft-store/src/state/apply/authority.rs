@@ -66,14 +66,23 @@ impl State {
             state: AuthorityState::Active,
             ..AuthorityRecord::clone(authority)
         };
-        if let Some((previous_sequence, previous)) = self.authorities.active(command.kind) {
-            let previous = AuthorityRecord {
-                state: AuthorityState::Old,
-                ..AuthorityRecord::clone(previous)
-            };
-            self.authorities.put(previous_sequence, previous, journal);
+        self.retire_active(command.kind, journal);
+        if authority.upstream_chain.is_some() {
+            // Nothing is signed below the own root any more.
+            self.retire_active(AuthorityKind::X509Root, journal);
         }
         AuthorityOutcome::Done(self.authorities.put(sequence, authority, journal))
+    }
+
+    /// Lets the active authority of a kind become old.
+    fn retire_active(&mut self, kind: AuthorityKind, journal: &mut Journal) {
+        if let Some((sequence, active)) = self.authorities.active(kind) {
+            let old = AuthorityRecord {
+                state: AuthorityState::Old,
+                ..AuthorityRecord::clone(active)
+            };
+            self.authorities.put(sequence, old, journal);
+        }
     }
 
     pub(super) fn remove_authority(

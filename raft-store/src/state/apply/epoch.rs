@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use identity::bundle::Bundle;
+use identity::x509::CertificateInfo;
+use rustls_pki_types::CertificateDer;
 
 use crate::command::BeginEpoch;
 use crate::record::{AuthorityKind, ClusterRecord, InviteId, JoinTokenHash, Revision, Sequence};
@@ -56,7 +58,16 @@ impl State {
             let mut held = bundle.jwt_authorities.iter();
             held.any(|authority| authority.key_id == key.id)
         });
-        holds_root || holds_key
+        // Those that bring their upstream's roots with them.
+        let mut intermediates = self.authorities(AuthorityKind::X509Intermediate);
+        let below_held = intermediates.any(|one| {
+            let chain = one.upstream_chain.as_ref();
+            chain.is_some_and(|chain| {
+                let last = chain.last().or(one.certificate.as_ref());
+                last.is_some_and(|last| is_below(last, bundle))
+            })
+        });
+        holds_root || holds_key || below_held
     }
 
     fn forget_cluster(&mut self, journal: &mut Journal) {
@@ -79,4 +90,12 @@ impl State {
             self.authorities.remove(sequence, journal);
         }
     }
+}
+
+/// Whether the certificate names the key of an authority of the bundle as its issuer's.
+fn is_below(certificate: &CertificateDer<'_>, bundle: &Bundle) -> bool {
+    let parsed = CertificateInfo::parse(certificate).ok();
+    let issuer = parsed.and_then(|parsed| parsed.authority_key_id);
+    let mut held = bundle.x509_authorities.iter();
+    issuer.is_some() && held.any(|authority| authority.subject_key_id() == issuer)
 }

@@ -10,6 +10,7 @@ mod join_token;
 mod member;
 mod rotation;
 mod setting;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -64,6 +65,10 @@ impl State {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "every command, and none by default: a new one cannot be overlooked"
+    )]
     fn dispatch(&mut self, index: u64, envelope: &Envelope, journal: &mut Journal) -> Outcome {
         let at = envelope.at;
         match &envelope.command {
@@ -108,7 +113,13 @@ impl State {
             | Command::PrepareSuccessor(_)
             | Command::ActivateRoot(_)
             | Command::TaintAuthority(_)
-            | Command::RevokeAuthority(_) => self.move_authority(&envelope.command, journal),
+            | Command::RevokeAuthority(_)
+            | Command::PrepareBelowUpstream(_)
+            | Command::SyncUpstreamBundle(_)
+            | Command::TaintUpstreamAuthority(_)
+            | Command::RevokeUpstreamAuthority(_) => {
+                self.move_authority(&envelope.command, journal)
+            }
             Command::AddDataKey(c) => Done::AddDataKey(self.add_data_key(c, journal)),
             Command::SetSetting(c) => Done::SetSetting(self.set_setting(c, journal)),
             Command::RemoveDataKey(c) => Done::RemoveDataKey(self.remove_data_key(*c, journal)),
@@ -176,6 +187,18 @@ impl State {
             Command::ActivateRoot(c) => Done::ActivateRoot(self.activate_root(c, journal)),
             Command::TaintAuthority(c) => Done::TaintAuthority(self.taint_authority(c, journal)),
             Command::RevokeAuthority(c) => Done::RevokeAuthority(self.revoke_authority(c, journal)),
+            Command::PrepareBelowUpstream(c) => {
+                Done::PrepareBelowUpstream(self.prepare_below_upstream(c, journal))
+            }
+            Command::SyncUpstreamBundle(c) => {
+                Done::SyncUpstreamBundle(self.sync_upstream_bundle(c, journal))
+            }
+            Command::TaintUpstreamAuthority(c) => {
+                Done::TaintUpstreamAuthority(self.taint_upstream_authority(c, journal))
+            }
+            Command::RevokeUpstreamAuthority(c) => {
+                Done::RevokeUpstreamAuthority(self.revoke_upstream_authority(c, journal))
+            }
             _ => Done::RequestReused,
         }
     }

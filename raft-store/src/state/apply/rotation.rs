@@ -159,7 +159,7 @@ impl State {
         AuthorityOutcome::Done(self.move_to(AuthorityState::Revoked, sequence, &authority, journal))
     }
 
-    fn move_to(
+    pub(super) fn move_to(
         &mut self,
         state: AuthorityState,
         sequence: Sequence,
@@ -173,7 +173,7 @@ impl State {
         self.authorities.put(sequence, authority, journal)
     }
 
-    fn of_kind(&self, kind: AuthorityKind) -> Vec<(Sequence, Arc<AuthorityRecord>)> {
+    pub(super) fn of_kind(&self, kind: AuthorityKind) -> Vec<(Sequence, Arc<AuthorityRecord>)> {
         let of_kind = self.authorities.of_kind(kind);
         of_kind
             .map(|(sequence, authority)| (sequence, Arc::clone(authority)))
@@ -182,7 +182,7 @@ impl State {
 }
 
 /// Whether nobody holds anything that this authority signed, or is to believe it.
-fn is_of_no_use(authority: &AuthorityRecord) -> bool {
+pub(super) fn is_of_no_use(authority: &AuthorityRecord) -> bool {
     match authority.state {
         AuthorityState::Prepared | AuthorityState::Published | AuthorityState::Revoked => true,
         AuthorityState::Active | AuthorityState::Old | AuthorityState::Tainted => false,

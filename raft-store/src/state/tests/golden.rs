@@ -164,6 +164,7 @@ fn rows_of_format_2_load() {
         "revoke root b",
         "federate partner.example url=https://a.example/",
         "separate partner.example",
+        "prepare-upstream v2 issuer=v chain=x roots=v",
     ] {
         same_outcome(&mut state, &mut loaded, line);
     }

@@ -42,6 +42,11 @@ fn rotation_by_hand() {
 }
 
 #[test]
+fn below_an_upstream() {
+    check("upstream.txt", include_str!("scripts/upstream.txt"));
+}
+
+#[test]
 fn members() {
     check("members.txt", include_str!("scripts/members.txt"));
 }

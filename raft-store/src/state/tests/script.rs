@@ -99,6 +99,14 @@ impl Line<'_> {
             .map_or(0, |secs| secs.parse().unwrap())
     }
 
+    /// The names of a list, of which those with a `!` behind them are marked.
+    fn marked(&self, name: &str) -> impl Iterator<Item = (&str, bool)> {
+        self.list(name).into_iter().map(|one| {
+            let unmarked = one.strip_suffix('!');
+            (unmarked.unwrap_or(one), unmarked.is_some())
+        })
+    }
+
     /// A range of formats, `oldest-newest`.
     fn formats(&self) -> std::ops::RangeInclusive<u32> {
         let formats = self.options.get("formats").copied().unwrap_or("1-1");
@@ -450,7 +458,55 @@ fn key_command(line: &Line<'_>) -> Command {
             id: line.word(1).parse().unwrap(),
         }
         .into(),
+        word if word.ends_with("-upstream") => upstream_command(line),
         _ => authority_command(line),
+    }
+}
+
+fn upstream_command(line: &Line<'_>) -> Command {
+    let trust_domain = trust_domain("example.org");
+    let roots = line.marked("roots").map(|(name, tainted)| X509Authority {
+        certificate: CertificateDer::from(name.as_bytes().to_vec()),
+        tainted,
+    });
+    let roots: Vec<_> = roots.collect();
+    let certificates = roots.iter().map(|root| root.certificate.clone()).collect();
+    match line.word(0) {
+        "prepare-upstream" => PrepareBelowUpstream {
+            authority: authority(AuthorityKind::X509Intermediate, line.word(1).into(), line),
+            roots,
+            trust_domain,
+            at_most: 3,
+            only_if_none_is_coming: line.has("if-none"),
+        }
+        .into(),
+        "sync-upstream" => {
+            let jwt = line.marked("jwt").map(|(key_id, tainted)| JwtAuthority {
+                key_id: key_id.into(),
+                public_key: vec![1],
+                expires_at: None,
+                tainted,
+            });
+            SyncUpstreamBundle {
+                trust_domain,
+                x509: roots,
+                jwt: jwt.collect(),
+            }
+            .into()
+        }
+        "taint-upstream" => TaintUpstreamAuthority {
+            trust_domain,
+            subject_key_id: line.word(1).into(),
+            certificates,
+        }
+        .into(),
+        "revoke-upstream" => RevokeUpstreamAuthority {
+            trust_domain,
+            subject_key_id: line.word(1).into(),
+            certificates,
+        }
+        .into(),
+        other => panic!("unknown command {other}"),
     }
 }
 
@@ -535,6 +591,12 @@ fn authority(kind: AuthorityKind, id: Box<str>, line: &Line<'_>) -> AuthorityRec
         issued_at: UnixTime::from_secs(1000),
         not_after: UnixTime::from_secs(9000),
         sealed_key: Some(line.sealed()),
+        upstream_chain: line.options.contains_key("chain").then(|| {
+            let chain = line.list("chain").into_iter().filter(|name| *name != "-");
+            chain
+                .map(|name| CertificateDer::from(name.as_bytes().to_vec()))
+                .collect()
+        }),
     }
 }
 
@@ -646,7 +708,9 @@ fn brief(outcome: &Outcome) -> String {
         Outcome::CreateJoinToken(CreateJoinTokenOutcome::AliasSimilar(entry)) => {
             format!("alias similar to {}", shown(entry))
         }
-        Outcome::AppendAuthorities(now) => bundle(now),
+        Outcome::AppendAuthorities(now) | Outcome::SyncUpstreamBundle(now) => bundle(now),
+        Outcome::TaintUpstreamAuthority(UpstreamOutcome::Done(now))
+        | Outcome::RevokeUpstreamAuthority(UpstreamOutcome::Done(now)) => bundle(now),
         Outcome::SetFederatedBundle(SetBundleOutcome::Created(now)) => {
             format!("created {}", bundle(now))
         }
@@ -668,7 +732,8 @@ fn brief(outcome: &Outcome) -> String {
         | Outcome::PrepareSuccessor(outcome)
         | Outcome::ActivateRoot(outcome)
         | Outcome::TaintAuthority(outcome)
-        | Outcome::RevokeAuthority(outcome) => match outcome {
+        | Outcome::RevokeAuthority(outcome)
+        | Outcome::PrepareBelowUpstream(outcome) => match outcome {
             AuthorityOutcome::Done(record) => format!("{} {:?}", record.id, record.state),
             other => format!("rejected: {other:?}"),
         },
