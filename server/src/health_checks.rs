@@ -9,7 +9,7 @@ use daemon::supervisor::Supervisor;
 use raft_store::{ReadError, Store};
 
 use crate::bundles::Bundles;
-use crate::ca::Ca;
+use crate::ca::{Ca, UpstreamTrouble};
 
 /// Starts the checks and their HTTP listener.
 ///
@@ -19,8 +19,22 @@ pub(crate) async fn start(
     supervisor: &mut Supervisor,
     options: daemon::health::Options,
     (bundles, ca, store): (Bundles, Ca, Store),
+    upstream: Option<UpstreamTrouble>,
 ) -> anyhow::Result<()> {
     let checks = Checks::new();
+    if let Some(trouble) = upstream {
+        let check = checks.register("server.ca.upstream");
+        let ca = ca.clone();
+        supervisor.start("health.upstream", |shutdown| async move {
+            let probe = || {
+                // As long as what it signed lasts, nobody is worse off for its absence.
+                let danger = trouble.now().filter(|_| ca.needs_successor());
+                async move { danger.map_or(Ok(()), Err) }
+            };
+            check.follow(probe, shutdown).await;
+            Ok::<(), Infallible>(())
+        });
+    }
     let server = checks.register("server");
     supervisor.start("health.server", |shutdown| async move {
         let probe = || {

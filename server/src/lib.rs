@@ -27,3 +27,4 @@ pub mod sync;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod upstream;

@@ -198,11 +198,13 @@ impl Bundle for BundleApi {
             .into_inner()
             .jwt_authority
             .ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
-        let jwt =
+        let keys =
             convert::bundle::jwt_authorities(&[authority]).map_err(status::invalid_argument)?;
+        let key = keys.into_iter().next();
+        let key = key.ok_or_else(|| Status::invalid_argument("missing JWT authority"))?;
         let bundle = self
             .bundles
-            .append(Vec::new(), jwt)
+            .publish_jwt_key(key)
             .await
             .map_err(|error| status::append_failure("failed to publish JWT key", &error))?;
         Ok(Response::new(wire::PublishJwtAuthorityResponse {

@@ -46,6 +46,7 @@ impl LocalAuthorityApi {
 
     async fn taint(&self, kind: LocalKind, id: &str) -> Result<Arc<AuthorityRecord>, Status> {
         self.require(kind)?;
+        self.require_own(Action::Taint, kind)?;
         status::require_id(Action::Taint, id)?;
         let tainted = self.authorities.taint(kind, id).await;
         tainted.map_err(|error| status::not_done(Action::Taint, kind, &error))
@@ -53,10 +54,16 @@ impl LocalAuthorityApi {
 
     async fn revoke(&self, kind: LocalKind, id: &str) -> Result<wire::AuthorityState, Status> {
         self.require(kind)?;
+        self.require_own(Action::Revoke, kind)?;
         status::require_id(Action::Revoke, id)?;
         let revoked = self.authorities.revoke(kind, id).await;
         let revoked = revoked.map_err(|error| status::not_done(Action::Revoke, kind, &error))?;
         Ok(named(&revoked))
+    }
+
+    fn require_own(&self, action: Action, kind: LocalKind) -> Result<(), Status> {
+        let own = self.authorities.require_own(kind);
+        own.map_err(|error| status::not_done(action, kind, &error))
     }
 
     fn require(&self, kind: LocalKind) -> Result<(), Status> {
@@ -70,6 +77,12 @@ impl LocalAuthorityApi {
 fn to_wire(authority: &AuthorityRecord) -> wire::AuthorityState {
     wire::AuthorityState {
         expires_at: authority.not_after.as_secs(),
+        upstream_authority_subject_key_id: authority
+            .upstream_chain
+            .as_ref()
+            .and(authority.issuer_id.as_deref())
+            .unwrap_or_default()
+            .to_owned(),
         ..named(authority)
     }
 }
@@ -130,9 +143,14 @@ impl LocalAuthority for LocalAuthorityApi {
 
     async fn taint_x509_upstream_authority(
         &self,
-        _request: Request<wire::TaintX509UpstreamAuthorityRequest>,
+        request: Request<wire::TaintX509UpstreamAuthorityRequest>,
     ) -> Result<Response<wire::TaintX509UpstreamAuthorityResponse>, Status> {
-        Err(status::no_upstream())
+        let subject_key_id = request.into_inner().subject_key_id.to_lowercase();
+        let tainted = self.authorities.taint_upstream(&subject_key_id).await;
+        tainted.map_err(|error| status::upstream_not_moved(Action::Taint, &error))?;
+        Ok(Response::new(wire::TaintX509UpstreamAuthorityResponse {
+            upstream_authority_subject_key_id: subject_key_id,
+        }))
     }
 
     async fn revoke_x509_authority(
@@ -148,9 +166,14 @@ impl LocalAuthority for LocalAuthorityApi {
 
     async fn revoke_x509_upstream_authority(
         &self,
-        _request: Request<wire::RevokeX509UpstreamAuthorityRequest>,
+        request: Request<wire::RevokeX509UpstreamAuthorityRequest>,
     ) -> Result<Response<wire::RevokeX509UpstreamAuthorityResponse>, Status> {
-        Err(status::no_upstream())
+        let subject_key_id = request.into_inner().subject_key_id.to_lowercase();
+        let revoked = self.authorities.revoke_upstream(&subject_key_id).await;
+        revoked.map_err(|error| status::upstream_not_moved(Action::Revoke, &error))?;
+        Ok(Response::new(wire::RevokeX509UpstreamAuthorityResponse {
+            upstream_authority_subject_key_id: subject_key_id,
+        }))
     }
 
     async fn get_jwt_authority_state(

@@ -107,6 +107,10 @@ const OUTCOME_UNKNOWN: &str = "outcome unknown, it may have been done: look befo
 pub fn append_failure(what: &str, error: &AppendError) -> Status {
     match error {
         AppendError::Full => failed(Code::ResourceExhausted, what, error),
+        AppendError::Upstream(cause) => {
+            log_cause(what, cause);
+            failed(Code::Internal, what, error)
+        }
         AppendError::Store(error) => store_failure(what, error),
     }
 }

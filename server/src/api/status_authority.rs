@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 pub(super) use super::status_svid::jwt_disabled;
 
 use super::status::{failed, log_cause, read_failure, store_failure};
-use crate::ca::{LocalAuthorityError, LocalKind, Standing};
+use crate::ca::{LocalAuthorityError, LocalKind, Standing, UpstreamRefusal};
 
 /// What an operator asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +62,16 @@ pub(super) fn require_id(action: Action, id: &str) -> Result<(), Status> {
 pub(super) fn not_done(action: Action, kind: LocalKind, error: &LocalAuthorityError) -> Status {
     let what = action.failure(kind);
     match error {
+        LocalAuthorityError::HasUpstream => Status::failed_precondition(format!(
+            "local authority can't be {} if there is an upstream authority",
+            if action == Action::Revoke {
+                "revoked"
+            } else {
+                "tainted"
+            }
+        )),
+        LocalAuthorityError::NoUpstream => no_upstream(),
+        LocalAuthorityError::Upstream(refusal) => failed(Code::Internal, &what, refusal),
         LocalAuthorityError::NotReady => Status::unavailable("server is initializing"),
         LocalAuthorityError::Refused(standing) => refused(action, kind, *standing),
         LocalAuthorityError::Full { .. } => failed(Code::FailedPrecondition, &what, error),
@@ -72,6 +82,37 @@ pub(super) fn not_done(action: Action, kind: LocalKind, error: &LocalAuthorityEr
             log_cause(&what, cause);
             Status::internal(what)
         }
+    }
+}
+
+/// The answer to an operator whose word on an upstream's authority was not followed.
+pub(super) fn upstream_not_moved(action: Action, error: &LocalAuthorityError) -> Status {
+    let (invalid, what) = match action {
+        Action::Revoke => (
+            "invalid subject key ID",
+            "failed to revoke X.509 upstream authority",
+        ),
+        Action::Show | Action::Prepare | Action::Activate | Action::Taint => (
+            "provided subject key id is not valid",
+            "failed to taint upstream authority",
+        ),
+    };
+    let LocalAuthorityError::Upstream(refusal) = error else {
+        return not_done(action, LocalKind::X509, error);
+    };
+    match refusal {
+        UpstreamRefusal::NoId
+        | UpstreamRefusal::OfActive
+        | UpstreamRefusal::OfPrepared
+        | UpstreamRefusal::OfNoOld => failed(Code::InvalidArgument, invalid, refusal),
+        UpstreamRefusal::NotInBundle if action == Action::Taint => failed(
+            Code::Internal,
+            what,
+            "no ca found with provided subject key ID",
+        ),
+        UpstreamRefusal::NotInBundle
+        | UpstreamRefusal::AlreadyTainted
+        | UpstreamRefusal::NotTainted => failed(Code::Internal, what, refusal),
     }
 }
 

@@ -19,15 +19,16 @@ use identity::clock::{Clock, SystemClock};
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
 use raft_store::Store;
 
-use self::parts::{Parts, attestation, federation};
+use self::parts::{Parts, attestation, federation, upstream};
 use self::registry::{drive, open_store, pin_trust_domain, wait_until_ready};
-use crate::ca::{Ca, Policy};
+use crate::ca::{AuthorityTask, Ca, Policy, UpstreamTrouble};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{Gate, Waiting};
 use crate::health_checks;
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::sync::Sync;
+use crate::upstream::Upstream;
 
 /// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
 /// SIGUSR2.
@@ -175,7 +176,7 @@ impl Foundation {
         running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
         let policy = self.policy(config, arrival.as_ref())?;
-        let (ca, authorities) = Ca::open(self.store.clone(), Arc::clone(&self.clock), policy);
+        let (upstream, ca, authorities) = self.authorities(config, policy).await?;
         let identity = match arrival {
             None => None,
             Some(arrival) => {
@@ -209,6 +210,7 @@ impl Foundation {
             store,
             ca,
             clock,
+            upstream,
             sync,
             gate: Gate::closed(Waiting::Quorum),
         };
@@ -222,7 +224,7 @@ impl Foundation {
         wait_until_ready(&parts.store, config).await?;
         pin_trust_domain(&parts.store, &*parts.clock, config).await?;
         parts.gate.wait_for(Waiting::Authorities);
-        supervisor.start("ca", |shutdown| authorities.run(shutdown));
+        let trouble = look_after(supervisor, authorities);
         parts.make_authorities(supervisor, identity).await?;
         parts.prune(supervisor, config);
         parts.federate(supervisor, config).await?;
@@ -231,9 +233,9 @@ impl Foundation {
         let remote = parts.bind_remote(&endpoints, config).await?;
         let tls_address = remote.address();
         if let Some(options) = config.health_checks.clone() {
-            let bundles = parts.bundles(config.trust_domain.clone());
-            let (ca, store) = (parts.ca.clone(), parts.store.clone());
-            health_checks::start(supervisor, options, (bundles, ca, store)).await?;
+            let own = config.trust_domain.clone();
+            let shown = (parts.bundles(own), parts.ca.clone(), parts.store.clone());
+            health_checks::start(supervisor, options, shown, trouble).await?;
         }
         supervisor.start("endpoints", |shutdown| {
             let served =
@@ -242,6 +244,17 @@ impl Foundation {
         });
         parts.gate.open();
         Ok(tls_address)
+    }
+
+    async fn authorities(
+        &self,
+        config: &Config,
+        policy: Policy,
+    ) -> anyhow::Result<(Upstream, Ca, AuthorityTask)> {
+        let upstream = upstream(config, &self.clock).await?;
+        let (store, clock) = (self.store.clone(), Arc::clone(&self.clock));
+        let (ca, authorities) = Ca::open_below(upstream.clone(), store, clock, policy);
+        Ok((upstream, ca, authorities))
     }
 
     /// A member makes the authority of members, too.
@@ -276,6 +289,18 @@ impl Foundation {
         };
         Ok((identity, running))
     }
+}
+
+/// Starts what looks after the authorities; returns what keeps the upstream from its part, if there is
+/// one.
+fn look_after(supervisor: &mut Supervisor, authorities: AuthorityTask) -> Option<UpstreamTrouble> {
+    let trouble = authorities.upstream().map(|task| {
+        let trouble = task.trouble();
+        supervisor.start("upstream", |shutdown| task.run(shutdown));
+        trouble
+    });
+    supervisor.start("ca", |shutdown| authorities.run(shutdown));
+    trouble
 }
 
 /// Stops what was started before the start failed, so that nothing of it is left in the process.

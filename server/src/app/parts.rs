@@ -50,6 +50,7 @@ use crate::prune::{self, Pruning};
 use crate::self_report::SelfReport;
 use crate::svids::Svids;
 use crate::sync::Sync;
+use crate::upstream::Upstream;
 
 /// What the services are made of.
 pub(super) struct Parts {
@@ -57,6 +58,8 @@ pub(super) struct Parts {
     pub(super) ca: Ca,
     pub(super) authorities: LocalAuthorities,
     pub(super) clock: Arc<dyn Clock>,
+    /// Who signs this server's intermediates and publishes JWT keys to others, if anybody does.
+    pub(super) upstream: Upstream,
     pub(super) attestation: Attestation,
     pub(super) cluster: ClusterControl,
     pub(super) federation: Federation,
@@ -190,8 +193,18 @@ impl Parts {
     }
 
     pub(super) fn bundles(&self, own: TrustDomain) -> Bundles {
-        Bundles::new(self.store.clone(), Arc::clone(&self.clock), own)
+        Bundles::new(self.store.clone(), Arc::clone(&self.clock), own).below(self.upstream.clone())
     }
+}
+
+/// Who stands above this server.
+pub(super) async fn upstream(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
+    let opened = Upstream::open(
+        config.upstream.as_ref(),
+        &config.trust_domain,
+        Arc::clone(clock),
+    );
+    opened.await.context("cannot use the upstream authority")
 }
 
 /// What attests nodes, with the attestors that are configured. Their plugins run until `drained`.

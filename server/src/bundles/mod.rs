@@ -14,12 +14,15 @@ use raft_store::{
     SetFederatedBundle, Store, UpdateBundleOutcome, UpdateFederatedBundle,
 };
 
+use crate::upstream::{Upstream, UpstreamError};
+
 /// The bundles.
 #[derive(Clone, Debug)]
 pub struct Bundles {
     store: Store,
     clock: Arc<dyn Clock>,
     own: TrustDomain,
+    upstream: Upstream,
 }
 
 /// Some federated bundles, in the order of their creation.
@@ -34,7 +37,18 @@ pub struct BundlePage {
 impl Bundles {
     /// The bundles of `store`, of which that of `own` is the own one.
     pub fn new(store: Store, clock: Arc<dyn Clock>, own: TrustDomain) -> Self {
-        Self { store, clock, own }
+        Self {
+            store,
+            clock,
+            own,
+            upstream: Upstream::none(),
+        }
+    }
+
+    /// The same bundles, whose own one shares its JWT keys with that of `upstream`.
+    #[must_use]
+    pub fn below(self, upstream: Upstream) -> Self {
+        Self { upstream, ..self }
     }
 
     /// The own trust domain.
@@ -129,6 +143,22 @@ impl Bundles {
         Ok(self.propose(operation).await?)
     }
 
+    /// Publishes the JWT key of a downstream server: to the upstream first, if there is one, whose
+    /// keys enter the own bundle, too.
+    ///
+    /// # Errors
+    ///
+    /// The upstream did not take it, or as [`Self::append`].
+    pub async fn publish_jwt_key(&self, key: JwtAuthority) -> Result<Arc<Bundle>, AppendError> {
+        let now = self.clock.now();
+        let mut keys = self.upstream.publish_jwt_key(&key).await?;
+        keys.retain(|one| one.expires_at.is_none_or(|end| now <= end));
+        if keys.iter().all(|one| one.key_id != key.key_id) {
+            keys.push(key);
+        }
+        self.append(Vec::new(), keys).await
+    }
+
     /// Stores a federated bundle.
     ///
     /// # Errors
@@ -185,6 +215,9 @@ pub enum AppendError {
     /// The bundle would hold more than anybody reads.
     #[error("bundle would hold more than {MAX_AUTHORITIES} authorities of a kind")]
     Full,
+    /// The upstream did not take a key.
+    #[error("upstream authority did not take the key")]
+    Upstream(#[from] UpstreamError),
     /// The store did not take them, or did not say whether it did.
     #[error("authorities could not be stored")]
     Store(#[from] ProposeError),

@@ -14,6 +14,7 @@ use raft_store::{AuthorityKind, AuthorityRecord, AuthorityState, Sealed};
 use rustls_pki_types::CertificateDer;
 
 use crate::ca::{
+    minted::Checked,
     name::DistinguishedName,
     policy::{PEER_AUTHORITY_TTL, Policy},
     signer::{self, AuthorityRequest, IssuedAuthority, SignError, X509Issuer},
@@ -28,6 +29,7 @@ pub(super) struct NewAuthority {
     key: PrivateKey,
     issued_at: UnixTime,
     not_after: UnixTime,
+    upstream_chain: Option<Vec<CertificateDer<'static>>>,
 }
 
 /// The authority under which a new intermediate is made.
@@ -65,6 +67,20 @@ impl NewAuthority {
         )
     }
 
+    /// The intermediate that an upstream signed for `key`.
+    pub(super) fn below_upstream(key: PrivateKey, checked: Checked, now: UnixTime) -> Self {
+        Self {
+            kind: AuthorityKind::X509Intermediate,
+            id: checked.id,
+            issuer_id: Some(checked.issuer_id),
+            certificate: Some(checked.certificate),
+            key,
+            issued_at: now,
+            not_after: checked.not_after,
+            upstream_chain: Some(checked.chain),
+        }
+    }
+
     /// Makes a JWT key. Takes seconds with an RSA key.
     pub(super) fn jwt(policy: &Policy, now: UnixTime) -> Result<Self, MakeError> {
         Ok(Self {
@@ -75,6 +91,7 @@ impl NewAuthority {
             key: PrivateKey::generate(policy.jwt_key_type)?,
             issued_at: now,
             not_after: now.saturating_add(policy.ca_ttl),
+            upstream_chain: None,
         })
     }
 
@@ -118,6 +135,7 @@ impl NewAuthority {
             issued_at: self.issued_at,
             not_after: self.not_after,
             sealed_key: Some(sealed_key),
+            upstream_chain: self.upstream_chain,
         }
     }
 
@@ -150,6 +168,7 @@ impl NewAuthority {
             key,
             issued_at: now,
             not_after: issued.validity.not_after,
+            upstream_chain: None,
         })
     }
 }

@@ -78,23 +78,18 @@ pub(super) struct IssuerTemplate {
 
 impl IssuerTemplate {
     /// The template of the issuer with this key type, encoded name and key identifier.
-    pub(super) fn new(key_type: KeyType, name: Vec<u8>, key_id: Option<[u8; 20]>) -> Self {
-        let signature_algorithm = match key_type {
-            KeyType::EcP256 => ECDSA_WITH_SHA256,
-            KeyType::EcP384 => ECDSA_WITH_SHA384,
-            KeyType::Rsa2048 | KeyType::Rsa4096 => SHA256_WITH_RSA,
-        };
+    pub(super) fn new(key_type: KeyType, name: Vec<u8>, key_id: Option<&[u8]>) -> Self {
         let authority_key_id = key_id.map(|key_id| {
             let mut writer = DerWriter::with_capacity(32);
             extension(&mut writer, oid::AUTHORITY_KEY_ID, |writer| {
                 writer.nested(der::SEQUENCE, |writer| {
-                    writer.element(der::context(0), &key_id);
+                    writer.element(der::context(0), key_id);
                 });
             });
             writer.into_bytes()
         });
         Self {
-            signature_algorithm,
+            signature_algorithm: signature_algorithm(key_type),
             name,
             authority_key_id,
         }
@@ -152,13 +147,7 @@ impl IssuerTemplate {
 
     /// The certificate: what was signed, and the signature.
     pub(super) fn assemble(&self, to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
-        let mut writer = DerWriter::with_capacity(to_be_signed.len() + signature.len() + 32);
-        writer.nested(der::SEQUENCE, |writer| {
-            writer.raw(to_be_signed);
-            writer.raw(self.signature_algorithm);
-            writer.bit_string(signature);
-        });
-        writer.into_bytes()
+        assembled(self.signature_algorithm, to_be_signed, signature)
     }
 
     /// TBSCertificate (RFC 5280 §4.1) with the extensions that `extensions` writes.
@@ -189,6 +178,62 @@ impl IssuerTemplate {
         writer.into_bytes()
     }
 }
+
+/// The bytes to sign for a request for the certificate of an authority (RFC 2986 §4.1): its name and
+/// key, and `spiffe://<trust domain>` as the only alternative name.
+pub(super) fn authority_request(
+    subject: &DistinguishedName,
+    public_key_der: &[u8],
+    trust_domain_id: &str,
+) -> Vec<u8> {
+    let mut writer = DerWriter::with_capacity(TYPICAL_SIZE_BYTES + public_key_der.len());
+    writer.nested(der::SEQUENCE, |writer| {
+        writer.unsigned_integer(&[0]);
+        writer.raw(&subject.to_der());
+        writer.raw(public_key_der);
+        writer.nested(der::context_constructed(0), |writer| {
+            writer.nested(der::SEQUENCE, |writer| {
+                writer.element(der::OBJECT_IDENTIFIER, EXTENSION_REQUEST);
+                writer.nested(der::SET, |writer| {
+                    writer.nested(der::SEQUENCE, |writer| {
+                        extension(writer, oid::SUBJECT_ALT_NAME, |writer| {
+                            writer.nested(der::SEQUENCE, |writer| {
+                                writer.element(URI_NAME, trust_domain_id.as_bytes());
+                            });
+                        });
+                    });
+                });
+            });
+        });
+    });
+    writer.into_bytes()
+}
+
+/// What was signed with a key of this type, and the signature.
+pub(super) fn signed(key_type: KeyType, to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
+    assembled(signature_algorithm(key_type), to_be_signed, signature)
+}
+
+fn assembled(algorithm: &[u8], to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
+    let mut writer = DerWriter::with_capacity(to_be_signed.len() + signature.len() + 32);
+    writer.nested(der::SEQUENCE, |writer| {
+        writer.raw(to_be_signed);
+        writer.raw(algorithm);
+        writer.bit_string(signature);
+    });
+    writer.into_bytes()
+}
+
+const fn signature_algorithm(key_type: KeyType) -> &'static [u8] {
+    match key_type {
+        KeyType::EcP256 => ECDSA_WITH_SHA256,
+        KeyType::EcP384 => ECDSA_WITH_SHA384,
+        KeyType::Rsa2048 | KeyType::Rsa4096 => SHA256_WITH_RSA,
+    }
+}
+
+/// pkcs-9-at-extensionRequest, 1.2.840.113549.1.9.14 (RFC 2985 §5.4.2).
+const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 14];
 
 /// Contents of the OBJECT IDENTIFIERs of the extensions in use, 2.5.29.n.
 pub(super) mod oid {

@@ -35,14 +35,25 @@ pub(super) enum Step {
     Remove(Box<str>),
 }
 
+/// Who signs intermediates.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Above<'a> {
+    /// Nobody yet: no root is active.
+    Nobody,
+    /// The active root.
+    Root(&'a AuthorityRecord),
+    /// An upstream.
+    Upstream,
+}
+
 /// The next step for the authorities of `kind`; `None` if all is as it should be now.
 ///
-/// `root` is the active root; an intermediate cannot be made without one, and is replaced when
-/// its root is no longer the active one.
+/// An intermediate cannot be made without somebody above it, and is replaced when it is another one
+/// by now. Roots have no step below an upstream: see [`next_step_of_former_roots`].
 pub(super) fn next_step(
     kind: AuthorityKind,
     authorities: &[Arc<AuthorityRecord>],
-    root: Option<&AuthorityRecord>,
+    above: Above<'_>,
     now: UnixTime,
 ) -> Option<Step> {
     let in_state = |state| {
@@ -54,7 +65,7 @@ pub(super) fn next_step(
         authority.state != AuthorityState::Active && removed_at(authority) <= now
     };
     let is_astray = |authority: &&Arc<AuthorityRecord>| {
-        is_coming(authority) && is_below_another(kind, authority, root)
+        is_coming(authority) && is_below_another(kind, authority, above)
     };
     let leaving = authorities.iter().find(over);
     let leaving = leaving.or_else(|| authorities.iter().find(is_astray));
@@ -64,7 +75,7 @@ pub(super) fn next_step(
     if let Some(prepared) = in_state(AuthorityState::Prepared) {
         return Some(Step::Publish(prepared.id.clone()));
     }
-    let superseded = |active: &AuthorityRecord| is_below_another(kind, active, root);
+    let superseded = |active: &AuthorityRecord| is_below_another(kind, active, above);
     let active = in_state(AuthorityState::Active);
     let next = in_state(AuthorityState::Published);
     match (active, next) {
@@ -77,9 +88,22 @@ pub(super) fn next_step(
         (active, None) => {
             let is_urgent = active.is_none_or(|active| activate_at(active) <= now);
             let making_room = make_room(kind, authorities, is_urgent);
-            making_room.or_else(|| prepare(kind, authorities, root, now))
+            making_room.or_else(|| prepare(kind, authorities, above, now))
         }
     }
+}
+
+/// The next step for own roots below an upstream: each goes once nothing is there that it signed.
+pub(super) fn next_step_of_former_roots(
+    roots: &[Arc<AuthorityRecord>],
+    intermediates: &[Arc<AuthorityRecord>],
+) -> Option<Step> {
+    let is_done = |root: &&Arc<AuthorityRecord>| {
+        let signed = |one: &Arc<AuthorityRecord>| one.issuer_id.as_ref() == Some(&root.id);
+        root.state != AuthorityState::Active && !intermediates.iter().any(signed)
+    };
+    let done = roots.iter().find(is_done)?;
+    Some(Step::Remove(done.id.clone()))
 }
 
 fn is_coming(authority: &AuthorityRecord) -> bool {
@@ -89,14 +113,14 @@ fn is_coming(authority: &AuthorityRecord) -> bool {
     )
 }
 
-/// Whether `authority` is an intermediate below another root than the active one.
-fn is_below_another(
-    kind: AuthorityKind,
-    authority: &AuthorityRecord,
-    root: Option<&AuthorityRecord>,
-) -> bool {
+/// Whether `authority` is an intermediate that another one signed than who would sign it now.
+fn is_below_another(kind: AuthorityKind, authority: &AuthorityRecord, above: Above<'_>) -> bool {
     kind == AuthorityKind::X509Intermediate
-        && root.is_some_and(|root| authority.issuer_id.as_ref() != Some(&root.id))
+        && match above {
+            Above::Nobody => false,
+            Above::Root(root) => authority.issuer_id.as_ref() != Some(&root.id),
+            Above::Upstream => authority.upstream_chain.is_none(),
+        }
 }
 
 /// An old intermediate that is one too many, since a root that takes over brings its own.
@@ -163,12 +187,14 @@ const MAX_GRACE: Duration = Duration::from_secs(5 * 60);
 fn prepare(
     kind: AuthorityKind,
     authorities: &[Arc<AuthorityRecord>],
-    root: Option<&AuthorityRecord>,
+    above: Above<'_>,
     now: UnixTime,
 ) -> Option<Step> {
-    let issuer_at_hand = match kind {
-        AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer => true,
-        AuthorityKind::X509Intermediate => root.is_some_and(|root| now <= root.not_after),
+    let issuer_at_hand = match (kind, above) {
+        (AuthorityKind::X509Root | AuthorityKind::Jwt | AuthorityKind::Peer, _)
+        | (AuthorityKind::X509Intermediate, Above::Upstream) => true,
+        (AuthorityKind::X509Intermediate, Above::Root(root)) => now <= root.not_after,
+        (AuthorityKind::X509Intermediate, Above::Nobody) => false,
     };
     (issuer_at_hand && authorities.len() < MAX_AUTHORITIES).then_some(Step::Prepare)
 }
@@ -185,7 +211,11 @@ fn make_room(
         return None;
     }
     let may_go: &[AuthorityState] = match (kind, is_urgent) {
-        (AuthorityKind::X509Intermediate, _) => &[AuthorityState::Old],
+        (AuthorityKind::X509Intermediate, _) => &[
+            AuthorityState::Revoked,
+            AuthorityState::Tainted,
+            AuthorityState::Old,
+        ],
         (AuthorityKind::X509Root | AuthorityKind::Jwt, true) => &[
             AuthorityState::Revoked,
             AuthorityState::Tainted,

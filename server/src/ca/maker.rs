@@ -5,17 +5,22 @@
 use std::sync::Arc;
 
 use identity::{
+    bundle::{JwtAuthority, X509Authority},
     clock::Clock,
     lifetime::BACKDATE,
     secret::{KeyError, PrivateKey},
 };
 use raft_store::{AuthorityKind, AuthorityRecord, RecordName, SealError, Store};
 
-use crate::ca::{
-    authority::{MakeError, NewAuthority, Root},
-    certificate::Validity,
-    policy::Policy,
-    signer::{JwtIssuer, SignError, X509Issuer},
+use crate::{
+    ca::{
+        authority::{MakeError, NewAuthority, Root},
+        certificate::Validity,
+        minted::{self, MintedError},
+        policy::Policy,
+        signer::{self, JwtIssuer, SignError, X509Issuer},
+    },
+    upstream::{MintRequest, Upstream, UpstreamError},
 };
 
 /// Makes authorities. A clone makes the same ones.
@@ -24,6 +29,7 @@ pub(super) struct AuthorityMaker {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) policy: Arc<Policy>,
+    pub(super) upstream: Upstream,
 }
 
 impl AuthorityMaker {
@@ -53,6 +59,46 @@ impl AuthorityMaker {
         self.sealed(making.await.map_err(MakerError::Interrupted)??)
     }
 
+    /// An intermediate that the upstream signed, and the upstream's roots. Nothing is stored yet.
+    pub(super) async fn make_below_upstream(&self) -> Result<FromUpstream, MakerError> {
+        let policy = Arc::clone(&self.policy);
+        let making = tokio::task::spawn_blocking(move || {
+            let key = PrivateKey::generate(policy.ca_key_type)?;
+            let csr = signer::sign_request(&key, &policy.ca_subject, &policy.trust_domain)?;
+            Ok::<_, MakeError>((key, csr))
+        });
+        let (key, csr) = making.await.map_err(MakerError::Interrupted)??;
+        let request = MintRequest {
+            csr,
+            preferred_ttl: self.policy.ca_ttl,
+        };
+        let minted = self.upstream.mint(&request).await?;
+        let (policy, now) = (Arc::clone(&self.policy), self.clock.now());
+        let checking = tokio::task::spawn_blocking(move || {
+            let mut checked = minted::check(minted, &key, &policy.trust_domain, now)?;
+            let roots = std::mem::take(&mut checked.roots);
+            let new = NewAuthority::below_upstream(key, checked, now);
+            Ok::<_, MintedError>((new, roots))
+        });
+        let (new, roots) = checking.await.map_err(MakerError::Interrupted)??;
+        let authority = self.sealed(new)?;
+        Ok(FromUpstream { authority, roots })
+    }
+
+    /// Publishes a JWT key upwards; returns the keys that the own bundle should hold besides it.
+    pub(super) async fn publish_upwards(
+        &self,
+        key: &AuthorityRecord,
+    ) -> Result<Vec<JwtAuthority>, MakerError> {
+        let key = JwtAuthority {
+            key_id: key.id.clone(),
+            public_key: key.public_key.clone(),
+            expires_at: Some(key.not_after),
+            tainted: false,
+        };
+        Ok(self.upstream.publish_jwt_key(&key).await?)
+    }
+
     fn sealed(&self, new: NewAuthority) -> Result<AuthorityRecord, MakerError> {
         let name = RecordName::authority(new.kind(), new.id());
         let sealed_key = self.store.seal(&name, new.key().pkcs8())?;
@@ -64,7 +110,12 @@ impl AuthorityMaker {
         let certificate = record.certificate.clone();
         let certificate = certificate.ok_or(MakerError::NoCertificate)?;
         let key = self.unsealed_key(record)?;
-        X509Issuer::new(record.id.clone(), certificate, key).map_err(MakerError::Sign)
+        let issuer = X509Issuer::new(record.id.clone(), certificate, key);
+        let issuer = issuer.map_err(MakerError::Sign)?;
+        Ok(match &record.upstream_chain {
+            Some(chain) => issuer.below(chain.clone(), record.not_after),
+            None => issuer,
+        })
     }
 
     /// A JWT authority that can sign.
@@ -88,6 +139,15 @@ impl AuthorityMaker {
     }
 }
 
+/// What came from the upstream.
+#[derive(Debug)]
+pub(super) struct FromUpstream {
+    /// The intermediate.
+    pub(super) authority: AuthorityRecord,
+    /// The upstream's roots.
+    pub(super) roots: Vec<X509Authority>,
+}
+
 /// An authority that no other one signs.
 #[derive(Clone, Debug)]
 pub(super) enum StandAlone {
@@ -108,6 +168,12 @@ pub enum MakerError {
     /// The thread that makes it did not finish.
     #[error("making of an authority was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
+    /// The upstream did not do what it was asked for.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// What the upstream signed cannot be used.
+    #[error("X509 CA minted by upstream authority is invalid")]
+    Minted(#[from] MintedError),
     /// A key could not be sealed or unsealed.
     #[error("key could not be sealed or unsealed")]
     Seal(#[from] SealError),

@@ -12,16 +12,21 @@ mod der;
 mod fence;
 mod lifecycle;
 mod maker;
+mod minted;
 mod name;
 mod policy;
 mod reconcile;
 mod report;
 mod server_svid;
 mod signer;
+mod upstream;
+mod upstream_key;
 mod validation;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use upstream_key::signed_request;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -41,14 +46,20 @@ use crate::ca::{
     signer::{JwtRequest, LeafRequest, Signer},
 };
 pub use crate::ca::{
-    by_hand::{LocalAuthorities, LocalAuthorityError, LocalAuthorityState, LocalKind, Standing},
+    by_hand::{
+        LocalAuthorities, LocalAuthorityError, LocalAuthorityState, LocalKind, Standing,
+        UpstreamRefusal,
+    },
     fence::Stale,
     maker::MakerError,
+    minted::MintedError,
     name::{DistinguishedName, NameError},
     policy::Policy,
     reconcile::AuthorityTask,
     server_svid::{ServerSvidError, ServerSvidTask},
     signer::{IssuedX509, SignError},
+    upstream::{UpstreamTask, UpstreamTrouble},
+    upstream_key::{UpstreamKey, UpstreamKeyError},
     validation::ValidationError,
 };
 
@@ -250,6 +261,12 @@ impl Ca {
     /// It was cut off for too long.
     pub fn may_sign(&self) -> Result<(), Stale> {
         self.0.fence.check()
+    }
+
+    /// Whether the X.509 authority that signs should have given way to another one by now, or there is
+    /// none.
+    pub fn needs_successor(&self) -> bool {
+        self.0.signer.needs_successor(self.0.clock.now())
     }
 
     /// Whether every kind of SVID can be signed now.

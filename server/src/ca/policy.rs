@@ -92,4 +92,7 @@ pub(super) const PEER_AUTHORITY_TTL: Duration = Duration::from_secs(5 * 365 * 24
 /// Lifetime of a member's certificate.
 pub(super) const PEER_CERTIFICATE_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Lifetime of what is signed for a trial only.
+pub(super) const THROWAWAY_TTL: Duration = Duration::from_secs(60);
+
 const ROOT_TTL_MIN: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -21,13 +21,15 @@ use crate::ca::{
     activation::Activation,
     by_hand::LocalAuthorities,
     fence::Fence,
-    lifecycle::{self, Step},
+    lifecycle::{self, Above, Step},
     maker::{AuthorityMaker, MakerError, StandAlone, active},
     policy::Policy,
     report::{self, Done},
     signer::{Issuers, Signer},
+    upstream::UpstreamTask,
 };
 use crate::leadership::{self, Leadership};
+use crate::upstream::Upstream;
 
 /// Keeps authorities in the state that time demands. Runs for as long as the server does.
 #[derive(Debug)]
@@ -45,6 +47,17 @@ impl Ca {
     ///
     /// Authorities that are active already can sign at once; on a first start the task makes them.
     pub fn open(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> (Self, AuthorityTask) {
+        Self::open_below(Upstream::none(), store, clock, policy)
+    }
+
+    /// The same, whose intermediates `upstream` signs if there is one. What it is needed for does
+    /// [`UpstreamTask`].
+    pub fn open_below(
+        upstream: Upstream,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+    ) -> (Self, AuthorityTask) {
         let policy = Arc::new(policy);
         let signer = Arc::new(Signer::default());
         let activation = Activation::default();
@@ -52,6 +65,7 @@ impl Ca {
             store: store.clone(),
             clock: Arc::clone(&clock),
             policy: Arc::clone(&policy),
+            upstream,
         };
         let ca = Self(Arc::new(Inner {
             signer: Arc::clone(&signer),
@@ -82,6 +96,12 @@ impl AuthorityTask {
     /// The same authorities, for operators to move by hand.
     pub fn by_hand(&self, ca: &Ca) -> LocalAuthorities {
         LocalAuthorities::new(ca.clone(), self.maker.clone())
+    }
+
+    /// Does what needs the upstream; `None` if there is none.
+    pub fn upstream(&self) -> Option<UpstreamTask> {
+        let has_upstream = self.maker.upstream.is_there();
+        has_upstream.then(|| UpstreamTask::new(self.maker.clone()))
     }
 
     /// Looks after the authorities until `shutdown`.
@@ -181,12 +201,10 @@ impl AuthorityTask {
     }
 
     fn next_step(&self, kind: AuthorityKind) -> Option<Step> {
-        let now = self.clock.now();
-        self.store.read(|state| {
-            let authorities: Vec<_> = state.authorities(kind).cloned().collect();
-            let root = active(state, AuthorityKind::X509Root);
-            lifecycle::next_step(kind, &authorities, root.as_deref(), now)
-        })
+        let step = self.maker.next_step(kind)?;
+        // What the upstream is needed for is not for here: it may take its time.
+        let is_ours = !self.maker.upstream.is_there() || !needs_upstream(kind, &step);
+        is_ours.then_some(step)
     }
 
     async fn carry_out(
@@ -320,6 +338,9 @@ pub(crate) enum StepError {
     /// The records changed in the meantime: somebody else did a step.
     #[error("authorities changed in the meantime")]
     Overtaken,
+    /// The upstream has nothing else to sign with than what it tells to leave.
+    #[error("upstream authority still signs with a tainted authority")]
+    StillTainted,
     /// An authority could not be made or opened.
     #[error(transparent)]
     Maker(#[from] MakerError),
@@ -331,14 +352,45 @@ const TICK: Duration = Duration::from_secs(10);
 const MAX_STEPS: usize = 16;
 
 /// How long a member may take to learn that it still leads and what was done before.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 /// The command format that has rotation by hand.
 const ROTATION: u32 = 2;
 
+/// Whether an upstream, if there is one, has to do something for the step: sign an intermediate, or
+/// publish a JWT key.
+pub(super) fn needs_upstream(kind: AuthorityKind, step: &Step) -> bool {
+    matches!(
+        (kind, step),
+        (AuthorityKind::X509Intermediate, Step::Prepare) | (AuthorityKind::Jwt, Step::Publish(_))
+    )
+}
+
+impl AuthorityMaker {
+    /// What has to happen next to the authorities of a kind, by the records as they are now.
+    pub(super) fn next_step(&self, kind: AuthorityKind) -> Option<Step> {
+        let now = self.clock.now();
+        let is_below_upstream = self.upstream.is_there();
+        self.store.read(|state| {
+            let of_kind = |kind| state.authorities(kind).cloned().collect::<Vec<_>>();
+            if kind == AuthorityKind::X509Root && is_below_upstream {
+                let intermediates = of_kind(AuthorityKind::X509Intermediate);
+                return lifecycle::next_step_of_former_roots(&of_kind(kind), &intermediates);
+            }
+            let root = active(state, AuthorityKind::X509Root);
+            let above = match &root {
+                _ if is_below_upstream => Above::Upstream,
+                Some(root) => Above::Root(root),
+                None => Above::Nobody,
+            };
+            lifecycle::next_step(kind, &of_kind(kind), above, now)
+        })
+    }
+}
+
 /// Completes when an authority was changed. Cancel-safe: a change that was read is not acted on
 /// here, and the records are looked at again anyway.
-async fn authority_changed(store: &Store, changes: &mut Changes) {
+pub(super) async fn authority_changed(store: &Store, changes: &mut Changes) {
     loop {
         match changes.next().await {
             Ok(batch) => {

@@ -14,7 +14,7 @@ use crate::endpoints::{Network, TrustedProxies};
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);
-    let node_attestors = plugins::check(&file.plugins, &mut findings)?;
+    let plugins = plugins::check(&file.plugins, &mut findings)?;
     let ca_key_type = key_type("ca_key_type", file.ca_key_type.as_deref())?;
     let jwt_key_type = key_type("jwt_key_type", file.jwt_key_type.as_deref())?;
     let ca_key_type = ca_key_type.unwrap_or(KeyType::EcP256);
@@ -56,7 +56,8 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         prune_attested_nodes_batch_size: batch_size(file.prune_attested_nodes_batch_size)?,
         prune_tofu_nodes: file.prune_tofu_nodes,
         health_checks: file.health_checks,
-        node_attestors,
+        node_attestors: plugins.node_attestors,
+        upstream: plugins.upstream,
         agent_id_selector: file.agent_id_selector,
         audit_log: file.audit_log,
         trusted_proxies: trusted_proxies(&file.trusted_proxies)?,

@@ -10,6 +10,7 @@ mod file;
 mod flags;
 mod node_attestor;
 mod plugins;
+mod upstream_authority;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -20,6 +21,7 @@ pub use self::flags::{LoadArgs, run_flags};
 use crate::attest::{IdSelector, NodeAttestorSettings};
 use crate::endpoints::{AuditLog, TrustedProxies};
 use crate::federation::FederationSettings;
+use crate::upstream::UpstreamSettings;
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct Config {
     pub health_checks: Option<daemon::health::Options>,
     /// How nodes are attested beside join tokens.
     pub node_attestors: Vec<NodeAttestorSettings>,
+    /// Who signs this server's intermediates; a root of its own if `None`.
+    pub upstream: Option<UpstreamSettings>,
     /// Whose word counts for where connections come from.
     pub trusted_proxies: TrustedProxies,
     /// Whether calls are told to the audit log.

@@ -7,8 +7,9 @@ use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlu
 
 use plugin_host::{Kind, Settings as Program};
 
-use super::node_attestor;
+use super::{node_attestor, upstream_authority};
 use crate::attest::NodeAttestorSettings;
+use crate::upstream::UpstreamSettings;
 
 /// The kinds of SPIRE's server.
 pub(super) const KINDS: [&str; 7] = [
@@ -21,17 +22,23 @@ pub(super) const KINDS: [&str; 7] = [
     "UpstreamAuthority",
 ];
 
-/// Judges every plugin and returns the node attestors.
+/// The settings of the plugins that have any.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    /// Node attestors beside join tokens.
+    pub(super) node_attestors: Vec<NodeAttestorSettings>,
+    /// Who signs this server's intermediates, if not a root of its own.
+    pub(super) upstream: Option<UpstreamSettings>,
+}
+
+/// Judges every plugin and returns the settings.
 ///
 /// # Errors
 /// [`UnknownPlugin`] at the first name that SPIRE does not have either, else [`PluginProblems`] with all
 /// that is wrong.
-pub(super) fn check(
-    plugins: &[Plugin],
-    findings: &mut Findings,
-) -> anyhow::Result<Vec<NodeAttestorSettings>> {
+pub(super) fn check(plugins: &[Plugin], findings: &mut Findings) -> anyhow::Result<Settings> {
     let mut problems = Vec::new();
-    let mut attestors = Vec::new();
+    let mut settings = Settings::default();
     for plugin in plugins {
         if let Some(reason) = &plugin.data_problem {
             problems.push(plugin.problem(reason));
@@ -39,8 +46,9 @@ pub(super) fn check(
         }
         match verdict(plugin)? {
             Verdict::Used => {}
-            Verdict::Attestor(Ok(settings)) => attestors.push(*settings),
-            Verdict::Attestor(Err(reasons)) => {
+            Verdict::Attestor(Ok(attestor)) => settings.node_attestors.push(*attestor),
+            Verdict::Upstream(Ok(upstream)) => settings.upstream = Some(upstream),
+            Verdict::Attestor(Err(reasons)) | Verdict::Upstream(Err(reasons)) => {
                 problems.extend(reasons.into_iter().map(|reason| plugin.problem(reason)));
             }
             Verdict::Explained(reason) => {
@@ -52,18 +60,22 @@ pub(super) fn check(
             Verdict::Later => problems.push(plugin.problem("not supported yet")),
         }
     }
-    for kind in ["DataStore", "KeyManager"] {
+    for (kind, expected) in [
+        ("DataStore", "exactly"),
+        ("KeyManager", "exactly"),
+        ("UpstreamAuthority", "at most"),
+    ] {
         let count = plugins.iter().filter(|plugin| plugin.kind == kind).count();
         if count > 1 {
             problems.push(PluginProblem {
                 plugin: kind.to_owned(),
-                reason: format!("constraint not satisfied: expected exactly 1 but got {count}"),
+                reason: format!("constraint not satisfied: expected {expected} 1 but got {count}"),
             });
         }
     }
     problems.extend(given_twice(plugins));
     match problems.is_empty() {
-        true => Ok(attestors),
+        true => Ok(settings),
         false => Err(PluginProblems(problems).into()),
     }
 }
@@ -84,6 +96,7 @@ fn given_twice(plugins: &[Plugin]) -> impl Iterator<Item = PluginProblem> {
 enum Verdict {
     Used,
     Attestor(Result<Box<NodeAttestorSettings>, Vec<String>>),
+    Upstream(Result<UpstreamSettings, Vec<String>>),
     Explained(&'static str),
     Later,
 }
@@ -109,6 +122,9 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
         "NodeAttestor" if name == "join_token" => Verdict::Used,
         "NodeAttestor" if let Some(settings) = node_attestor::take(plugin) => {
             Verdict::Attestor(settings.map(Box::new))
+        }
+        "UpstreamAuthority" if let Some(settings) = upstream_authority::take(plugin) => {
+            Verdict::Upstream(settings)
         }
         kind if later_names(kind).contains(&name) => Verdict::Later,
         kind => {
@@ -153,10 +169,8 @@ fn later_names(kind: &str) -> &'static [&'static str] {
             "aws_pca",
             "awssecret",
             "cert-manager",
-            "disk",
             "ejbca",
             "gcp_cas",
-            "spire",
             "vault",
         ],
         _ => &[],

@@ -219,6 +219,108 @@ fn plugins_are_used_explained_or_refused() {
 }
 
 #[test]
+fn upstream_authorities_are_taken() {
+    use crate::upstream::{DiskFiles, KeyExchange, SpireSettings, UpstreamSettings};
+    let take = |block: &str| {
+        let text = format!("{} plugins {{ UpstreamAuthority {block} }}", with(""));
+        load_text(&text).unwrap().upstream.unwrap()
+    };
+    let disk = DiskFiles {
+        certificates: "/c".into(),
+        key: "/k".into(),
+        bundle: None,
+    };
+    // None of the files is opened.
+    assert_eq!(
+        take(
+            "\"disk\" { plugin_data { cert_file_path = \"/c\" key_file_path = \"/k\" bundle_file_path = \"\" } }"
+        ),
+        UpstreamSettings::Disk(disk.clone())
+    );
+    let bundle = Some("/b".into());
+    assert_eq!(
+        take(
+            "\"disk\" { plugin_data = { cert_file_path = \"/c\" key_file_path = \"/k\" bundle_file_path = \"/b\" } }"
+        ),
+        UpstreamSettings::Disk(DiskFiles { bundle, ..disk })
+    );
+    let data = "server_address = \"root\" server_port = 8081 workload_api_socket = \"/s\"";
+    let spire = SpireSettings {
+        host: "root".to_owned(),
+        port: 8081,
+        workload_api_socket: "/s".into(),
+        key_exchange: KeyExchange::Any,
+    };
+    assert_eq!(
+        take(&format!("\"spire\" {{ plugin_data {{ {data} }} }}")),
+        UpstreamSettings::Spire(spire.clone())
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("upstream.conf");
+    std::fs::write(
+        &path,
+        format!("{data}\nexperimental {{ require_pq_kem = true }}"),
+    )
+    .unwrap();
+    let key_exchange = KeyExchange::PostQuantum;
+    assert_eq!(
+        take(&format!("\"spire\" {{ plugin_data_file = {path:?} }}")),
+        UpstreamSettings::Spire(SpireSettings {
+            key_exchange,
+            ..spire
+        })
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_upstream_authority_is_told_in_spires_words() {
+    let report = |plugins: &str| {
+        let report = refusal(&format!("{} plugins {{ {plugins} }}", with("")));
+        let lines = report.lines().skip(2).map(|line| line.trim().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        report(
+            "NodeAttestor \"x509pop\" { plugin_data_file = \"conf/server/x509pop.conf\" }
+             UpstreamAuthority \"disk\" { plugin_data {} }"
+        ),
+        [
+            "NodeAttestor \"x509pop\":",
+            "failed to read plugin configuration: open conf/server/x509pop.conf: no such file or directory",
+            "UpstreamAuthority \"disk\":",
+            "'cert_file_path' and 'key_file_path' must be set and not empty",
+        ]
+    );
+    assert_eq!(
+        report(
+            "UpstreamAuthority \"spire\" { plugin_data {
+                server_port = 99999 wrong = 1
+                experimental { workload_api_named_pipe_name = \"p\" other = 1 }
+             } }"
+        ),
+        [
+            "UpstreamAuthority \"spire\":",
+            "unknown configurations detected: experimental.other",
+            "server_address is required",
+            "server_port \"99999\" is not a TCP port",
+            "configuration: workload_api_named_pipe_name is not supported on this platform; please use workload_api_socket instead",
+            "workload_api_socket is required",
+            "unknown configurations detected: wrong",
+        ]
+    );
+    let disk = "{ plugin_data { cert_file_path = \"/c\" key_file_path = \"/k\" } }";
+    assert_eq!(
+        report(&format!(
+            "UpstreamAuthority \"disk\" {disk} UpstreamAuthority \"disk\" {disk}"
+        )),
+        [
+            "UpstreamAuthority:",
+            "constraint not satisfied: expected at most 1 but got 2",
+        ]
+    );
+}
+
+#[test]
 fn x509pop_is_taken_with_spires_defaults() {
     use crate::attest::NodeAttestorSettings;
     use crate::attest::x509pop::{ClientAddress, Trust};

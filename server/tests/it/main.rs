@@ -25,5 +25,7 @@ mod rotation_by_hand;
 mod self_report;
 mod startup;
 mod sync;
+mod upstream;
 mod watch;
+mod workload_api;
 mod world;

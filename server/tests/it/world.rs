@@ -400,6 +400,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         prune_tofu_nodes: false,
         health_checks: None,
         node_attestors: Vec::new(),
+        upstream: None,
         agent_id_selector: IdSelector::Absent,
         audit_log: AuditLog::Off,
         trusted_proxies: TrustedProxies::default(),

@@ -22,7 +22,9 @@ use rustls_pki_types::CertificateDer;
 
 pub(super) use jwt::{JwtIssuer, JwtRequest, random_key_id};
 pub use x509::IssuedX509;
-pub(super) use x509::{AuthorityRequest, IssuedAuthority, LeafRequest, X509Issuer, sign_root};
+pub(super) use x509::{
+    AuthorityRequest, IssuedAuthority, LeafRequest, X509Issuer, sign_request, sign_root,
+};
 
 use crate::ca::{
     certificate::Validity,
@@ -64,6 +66,16 @@ impl Signer {
             .as_ref()
             .is_some_and(|issuer| issuer.validity.contains(now));
         x509 && (jwt || !jwt_wanted)
+    }
+
+    /// Whether the X.509 authority has come so near to its end that another one should sign.
+    pub(super) fn needs_successor(&self, now: UnixTime) -> bool {
+        let issuers = self.0.load();
+        let validity = issuers.x509.as_ref().map(|issuer| issuer.validity);
+        validity.is_none_or(|validity| {
+            let issued_at = validity.not_before.saturating_add(lifetime::BACKDATE);
+            lifetime::activate_at(issued_at, validity.not_after) <= now
+        })
     }
 
     /// Whether one X.509 signature takes about a millisecond or more.
@@ -126,10 +138,8 @@ impl Signer {
             .as_deref()
             .ok_or(SignError::NoAuthority("x509"))?;
         // The number counts the certificates from the signing authority up to the root's child.
-        let subject = issuer
-            .subject
-            .clone()
-            .with_organizational_unit("DOWNSTREAM-1");
+        let unit = format!("DOWNSTREAM-{}", issuer.chain().count());
+        let subject = issuer.subject.clone().with_organizational_unit(&unit);
         let request = AuthorityRequest {
             public_key_der,
             subject,
@@ -137,7 +147,8 @@ impl Signer {
             ttl,
         };
         let issued = issuer.sign_authority(&request, now)?;
-        Ok(vec![issued.certificate, issuer.certificate().clone()])
+        let chain = std::iter::once(issued.certificate).chain(issuer.chain().cloned());
+        Ok(chain.collect())
     }
 
     /// Signs a JWT-SVID that expires `ttl` from now, or at its key's end if that comes first.

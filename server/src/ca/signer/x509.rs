@@ -5,15 +5,23 @@ use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::{
-    clock::UnixTime, dns_name::DnsName, lifetime, secret::PrivateKey, spiffe_id::SpiffeId,
-    trust_domain::TrustDomain, x509::subject_key_id,
+    clock::UnixTime,
+    dns_name::DnsName,
+    lifetime,
+    secret::PrivateKey,
+    spiffe_id::SpiffeId,
+    trust_domain::TrustDomain,
+    x509::{CertificateInfo, subject_key_id},
 };
 use rustls_pki_types::CertificateDer;
 
 use super::{SignError, capped};
 use crate::ca::{
-    certificate::{AuthorityFields, IssuerTemplate, LeafFields, Serial, Validity},
+    certificate::{
+        AuthorityFields, IssuerTemplate, LeafFields, Serial, Validity, authority_request, signed,
+    },
     name::DistinguishedName,
+    upstream_key::OTHER_KEY,
     validation::{TbsFields, ValidationError},
 };
 
@@ -22,6 +30,8 @@ pub(in crate::ca) struct X509Issuer {
     id: Box<str>,
     pub(super) key: PrivateKey,
     certificate: CertificateDer<'static>,
+    /// What stands between its certificate and a root of an upstream, nearest first.
+    upstream_chain: Vec<CertificateDer<'static>>,
     pub(super) subject: DistinguishedName,
     pub(super) validity: Validity,
     template: IssuerTemplate,
@@ -36,20 +46,50 @@ impl X509Issuer {
     ) -> Result<Self, SignError> {
         let fields = TbsFields::read(&certificate)?;
         if fields.public_key_der != key.public_key_der() {
-            return Err(SignError::Refused(ValidationError::Profile(
-                "key is not that of the certificate",
-            )));
+            return Err(SignError::Refused(ValidationError::Profile(OTHER_KEY)));
         }
         let subject = DistinguishedName::from_der(fields.subject).map_err(ValidationError::from)?;
-        let key_id = subject_key_id(key.public_key_der()).map_err(SignError::PublicKey)?;
+        // As its certificate names its key, whoever chose that name (RFC 5280 §4.2.1.1).
+        let info = CertificateInfo::parse(&certificate).map_err(SignError::PublicKey)?;
+        let key_id = match info.subject_key_id {
+            Some(key_id) => key_id,
+            None => subject_key_id(key.public_key_der())
+                .map_err(SignError::PublicKey)?
+                .to_vec(),
+        };
+        let name = fields.subject.to_vec();
         Ok(Self {
             id,
-            template: IssuerTemplate::new(key.key_type(), fields.subject.to_vec(), Some(key_id)),
+            template: IssuerTemplate::new(key.key_type(), name, Some(&key_id)),
             validity: fields.validity,
             certificate,
+            upstream_chain: Vec::new(),
             subject,
             key,
         })
+    }
+
+    /// The same authority below an upstream: `chain` goes with everything that it signs, and it signs
+    /// for no longer than until `not_after`, when the first certificate above it ends.
+    pub(in crate::ca) fn below(
+        self,
+        chain: Vec<CertificateDer<'static>>,
+        not_after: UnixTime,
+    ) -> Self {
+        let validity = Validity {
+            not_after: self.validity.not_after.min(not_after),
+            ..self.validity
+        };
+        Self {
+            upstream_chain: chain,
+            validity,
+            ..self
+        }
+    }
+
+    /// Its certificate and those between it and a root.
+    pub(super) fn chain(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        std::iter::once(&self.certificate).chain(&self.upstream_chain)
     }
 
     /// Its id.
@@ -84,7 +124,7 @@ impl X509Issuer {
         )
     }
 
-    pub(super) fn sign_leaf(
+    pub(in crate::ca) fn sign_leaf(
         &self,
         request: &LeafRequest<'_>,
         now: UnixTime,
@@ -103,7 +143,7 @@ impl X509Issuer {
         let signature = self.key.sign(&to_be_signed).map_err(SignError::Signature)?;
         let leaf = CertificateDer::from(self.template.assemble(&to_be_signed, &signature));
         Ok(IssuedX509 {
-            chain: vec![leaf, self.certificate.clone()],
+            chain: std::iter::once(leaf).chain(self.chain().cloned()).collect(),
             serial: serial.to_decimal().into(),
             not_before: validity.not_before,
             not_after: validity.not_after,
@@ -158,6 +198,20 @@ pub(in crate::ca) fn sign_root(
     sign_authority(&template, key, serial, request, validity)
 }
 
+/// Signs a request to an upstream for the certificate of a new authority (RFC 2986), in DER. As in
+/// certificates, the name has a serial number.
+pub(in crate::ca) fn sign_request(
+    key: &PrivateKey,
+    subject: &DistinguishedName,
+    trust_domain: &TrustDomain,
+) -> Result<Vec<u8>, SignError> {
+    let serial = random_serial()?.to_decimal();
+    let subject = subject.clone().with_default_serial_number(&serial);
+    let to_be_signed = authority_request(&subject, key.public_key_der(), &trust_domain.id_string());
+    let signature = key.sign(&to_be_signed).map_err(SignError::Signature)?;
+    Ok(signed(key.key_type(), &to_be_signed, &signature))
+}
+
 /// What an X.509-SVID shall say.
 #[derive(Debug)]
 pub(in crate::ca) struct LeafRequest<'a> {
@@ -171,7 +225,7 @@ pub(in crate::ca) struct LeafRequest<'a> {
 /// A freshly signed X.509-SVID.
 #[derive(Clone, Debug)]
 pub struct IssuedX509 {
-    /// The leaf, then the intermediate that signed it; never the root.
+    /// The leaf, then the intermediate that signed it and those above that; never the root.
     pub chain: Vec<CertificateDer<'static>>,
     /// Serial number in decimal.
     pub serial: Box<str>,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use identity::clock::UnixTime;
 use raft_store::{AuthorityKind, AuthorityRecord, AuthorityState, Sealed};
 
-use crate::ca::lifecycle::{Step, next_step};
+use crate::ca::lifecycle::{Above, Step, next_step, next_step_of_former_roots};
 
 const HOUR: i64 = 3600;
 
@@ -29,6 +29,7 @@ fn authority(id: &str, state: AuthorityState, made: i64) -> AuthorityRecord {
             nonce: [0; 12],
             ciphertext: Vec::new(),
         }),
+        upstream_chain: None,
     }
 }
 
@@ -42,7 +43,7 @@ fn below(root: &str, id: &str, state: AuthorityState, made: i64) -> AuthorityRec
 fn next(kind: AuthorityKind, all: Vec<AuthorityRecord>, now: i64) -> Option<Step> {
     let root = authority("root", AuthorityState::Active, 0);
     let all: Vec<_> = all.into_iter().map(Arc::new).collect();
-    next_step(kind, &all, Some(&root), at(now))
+    next_step(kind, &all, Above::Root(&root), at(now))
 }
 
 fn jwt(all: Vec<AuthorityRecord>, now: i64) -> Option<Step> {
@@ -149,4 +150,61 @@ fn old_intermediate_that_is_one_too_many_goes_at_once() {
     let mut roots = roots.to_vec();
     roots.push(authority("e", AuthorityState::Active, 0));
     assert_eq!(next(AuthorityKind::X509Root, roots, 1), None);
+}
+
+fn from_upstream(id: &str, state: AuthorityState, made: i64) -> AuthorityRecord {
+    AuthorityRecord {
+        upstream_chain: Some(Vec::new()),
+        ..below("upstream", id, state, made)
+    }
+}
+
+fn below_upstream(all: Vec<AuthorityRecord>, now: i64) -> Option<Step> {
+    let all: Vec<_> = all.into_iter().map(Arc::new).collect();
+    let kind = AuthorityKind::X509Intermediate;
+    next_step(kind, &all, Above::Upstream, at(now))
+}
+
+#[test]
+fn intermediate_of_an_upstream_needs_no_root_and_lives_like_others() {
+    assert_eq!(below_upstream(vec![], 0), Some(Step::Prepare));
+    let active = || from_upstream("a", AuthorityState::Active, 0);
+    assert_eq!(below_upstream(vec![active()], 11), None);
+    assert_eq!(below_upstream(vec![active()], 12), Some(Step::Prepare));
+    let next = || from_upstream("b", AuthorityState::Published, 12);
+    assert_eq!(below_upstream(vec![active(), next()], 19), None);
+    let over = Some(Step::Activate("b".into()));
+    assert_eq!(below_upstream(vec![active(), next()], 20), over);
+}
+
+#[test]
+fn intermediate_of_an_own_root_gives_way_to_an_upstream_and_back() {
+    let own = || below("root", "a", AuthorityState::Active, 0);
+    assert_eq!(below_upstream(vec![own()], 1), Some(Step::Prepare));
+    let next = || from_upstream("b", AuthorityState::Published, 1);
+    let over = Some(Step::Activate("b".into()));
+    assert_eq!(below_upstream(vec![own(), next()], 1), over);
+    let astray = below("root", "c", AuthorityState::Published, 1);
+    let gone = Some(Step::Remove("c".into()));
+    let active = from_upstream("b", AuthorityState::Active, 1);
+    assert_eq!(below_upstream(vec![active, astray], 1), gone);
+
+    let active = || from_upstream("b", AuthorityState::Active, 0);
+    assert_eq!(intermediate(vec![active()], 1), Some(Step::Prepare));
+    let next = below("root", "c", AuthorityState::Published, 1);
+    let over = Some(Step::Activate("c".into()));
+    assert_eq!(intermediate(vec![active(), next], 1), over);
+}
+
+#[test]
+fn former_root_goes_once_nothing_is_left_that_it_signed() {
+    let root = |state| [Arc::new(authority("root", state, 0))];
+    let old = [Arc::new(below("root", "a", AuthorityState::Old, 0))];
+    let others = [Arc::new(from_upstream("b", AuthorityState::Active, 0))];
+    let next = |state, intermediates| next_step_of_former_roots(&root(state), intermediates);
+    assert_eq!(next(AuthorityState::Old, &old), None);
+    let gone = Some(Step::Remove("root".into()));
+    assert_eq!(next(AuthorityState::Old, &others), gone);
+    // Until the upstream's first intermediate takes over.
+    assert_eq!(next(AuthorityState::Active, &[]), None);
 }

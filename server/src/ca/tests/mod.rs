@@ -6,6 +6,8 @@ mod peer;
 mod profile;
 mod rotation;
 mod server_svid;
+mod upstream;
+mod upstream_lies;
 
 use daemon::supervisor::Shutdown;
 use tokio::task::JoinHandle;

@@ -5,9 +5,14 @@
 //! after a confirmed read. When a step is done, this member goes by it already.
 //!
 //! The X.509 authority that operators speak of is the root. Its intermediate, which signs, comes
-//! with its activation.
+//! with its activation. Below an upstream there is no root: they speak of the intermediate then, and of
+//! the upstream's authorities ([`upstream`]).
+
+mod upstream;
 
 use std::{sync::Arc, time::Duration};
+
+pub use self::upstream::UpstreamRefusal;
 
 use raft_store::{
     ActivateAuthority, ActivateRoot, AuthorityKind, AuthorityOutcome, AuthorityRecord,
@@ -20,25 +25,19 @@ use crate::ca::{
     lifecycle::MAX_AUTHORITIES,
     maker::{AuthorityMaker, MakerError, StandAlone, active},
     report::{self, Done},
+    upstream::{AT_MOST, Coming},
 };
 
 /// The kinds that operators move.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LocalKind {
-    /// X.509: the root.
+    /// X.509: the root, or below an upstream the intermediate.
     X509,
     /// JWT.
     Jwt,
 }
 
 impl LocalKind {
-    const fn in_store(self) -> AuthorityKind {
-        match self {
-            Self::X509 => AuthorityKind::X509Root,
-            Self::Jwt => AuthorityKind::Jwt,
-        }
-    }
-
     const fn stand_alone(self) -> StandAlone {
         match self {
             Self::X509 => StandAlone::Root,
@@ -86,6 +85,19 @@ impl LocalAuthorities {
         self.ca.issues_jwt_svids()
     }
 
+    /// Whether somebody above signs the X.509 authorities.
+    pub fn has_upstream(&self) -> bool {
+        self.maker.upstream.is_there()
+    }
+
+    fn in_store(&self, kind: LocalKind) -> AuthorityKind {
+        match kind {
+            LocalKind::X509 if self.has_upstream() => AuthorityKind::X509Intermediate,
+            LocalKind::X509 => AuthorityKind::X509Root,
+            LocalKind::Jwt => AuthorityKind::Jwt,
+        }
+    }
+
     /// The authorities of one kind, as this member knows them.
     ///
     /// # Errors
@@ -94,12 +106,12 @@ impl LocalAuthorities {
         self.maker.store.read(|state| {
             // In the order of their making, which is that of their activation.
             let latest = |states: &[AuthorityState]| {
-                let of_kind = state.authorities(kind.in_store());
+                let of_kind = state.authorities(self.in_store(kind));
                 let fitting = of_kind.filter(|one| states.contains(&one.state));
                 fitting.last().cloned()
             };
             Ok(LocalAuthorityState {
-                active: active(state, kind.in_store()).ok_or(LocalAuthorityError::NotReady)?,
+                active: active(state, self.in_store(kind)).ok_or(LocalAuthorityError::NotReady)?,
                 prepared: latest(&[AuthorityState::Prepared, AuthorityState::Published]),
                 old: latest(&[
                     AuthorityState::Old,
@@ -122,12 +134,7 @@ impl LocalAuthorities {
         self.confirm().await?;
         self.state(kind)?;
         for _ in 0..MAX_TRIES {
-            let operation = PrepareSuccessor {
-                authority: self.maker.make(kind.stand_alone()).await?,
-                trust_domain: self.ca.trust_domain().clone(),
-                at_most: AT_MOST,
-            };
-            match self.propose(operation).await? {
+            match self.try_to_prepare(kind).await? {
                 AuthorityOutcome::Done(authority) => {
                     report::step(Done::Prepared, &authority);
                     return Ok(authority);
@@ -141,6 +148,27 @@ impl LocalAuthorities {
             }
         }
         Err(LocalAuthorityError::Overtaken)
+    }
+
+    async fn try_to_prepare(
+        &self,
+        kind: LocalKind,
+    ) -> Result<AuthorityOutcome, LocalAuthorityError> {
+        if kind == LocalKind::X509 && self.has_upstream() {
+            let operation = self.maker.new_below_upstream(Coming::GivesWay).await?;
+            return self.propose(operation).await;
+        }
+        let authority = self.maker.make(kind.stand_alone()).await?;
+        if kind == LocalKind::Jwt {
+            // Whoever believes the upstream must believe it before it signs.
+            self.publish_upwards(&authority).await?;
+        }
+        let operation = PrepareSuccessor {
+            authority,
+            trust_domain: self.ca.trust_domain().clone(),
+            at_most: AT_MOST,
+        };
+        self.propose(operation).await
     }
 
     /// Lets the prepared authority `id` sign on all members.
@@ -173,8 +201,8 @@ impl LocalAuthorities {
         kind: LocalKind,
         id: &str,
     ) -> Result<AuthorityOutcome, LocalAuthorityError> {
-        if kind == LocalKind::Jwt {
-            let (kind, id) = (kind.in_store(), id.into());
+        if kind == LocalKind::Jwt || self.has_upstream() {
+            let (kind, id) = (self.in_store(kind), id.into());
             return self.propose(ActivateAuthority { kind, id }).await;
         }
         let root = self.maker.store.read(|state| {
@@ -195,6 +223,10 @@ impl LocalAuthorities {
             let issuers = self.ca.0.signer.issuers();
             match kind {
                 LocalKind::Jwt => issuers.jwt.as_ref().is_some_and(|key| key.key_id() == id),
+                LocalKind::X509 if self.has_upstream() => issuers
+                    .x509
+                    .as_ref()
+                    .is_some_and(|issuer| issuer.id() == id),
                 LocalKind::X509 => issuers.x509.as_ref().is_some_and(|issuer| {
                     let below = |state: &State| {
                         let record = state
@@ -224,9 +256,10 @@ impl LocalAuthorities {
         kind: LocalKind,
         id: &str,
     ) -> Result<Arc<AuthorityRecord>, LocalAuthorityError> {
+        self.require_own(kind)?;
         self.expect(kind, id, AuthorityState::Old).await?;
         let operation = TaintAuthority {
-            kind: kind.in_store(),
+            kind: self.in_store(kind),
             id: id.into(),
             trust_domain: self.ca.trust_domain().clone(),
         };
@@ -244,15 +277,27 @@ impl LocalAuthorities {
         kind: LocalKind,
         id: &str,
     ) -> Result<Arc<AuthorityRecord>, LocalAuthorityError> {
+        self.require_own(kind)?;
         self.expect(kind, id, AuthorityState::Tainted).await?;
         let operation = RevokeAuthority {
-            kind: kind.in_store(),
+            kind: self.in_store(kind),
             id: id.into(),
             trust_domain: self.ca.trust_domain().clone(),
         };
         let authority = moved(self.propose(operation).await?)?;
         report::step(Done::Revoked, &authority);
         Ok(authority)
+    }
+
+    /// Refuses to take away what an upstream signed: it would sign the next one with the same key.
+    ///
+    /// # Errors
+    /// [`LocalAuthorityError::HasUpstream`] alone.
+    pub fn require_own(&self, kind: LocalKind) -> Result<(), LocalAuthorityError> {
+        match kind {
+            LocalKind::X509 if self.has_upstream() => Err(LocalAuthorityError::HasUpstream),
+            LocalKind::X509 | LocalKind::Jwt => Ok(()),
+        }
     }
 
     /// Refuses ids of which it is certain that they stand for something else.
@@ -273,7 +318,7 @@ impl LocalAuthorities {
 
     fn standing(&self, kind: LocalKind, id: &str) -> Standing {
         self.maker.store.read(|state| {
-            if let Some(authority) = state.authority(kind.in_store(), id) {
+            if let Some(authority) = state.authority(self.in_store(kind), id) {
                 return Standing::Own(authority.state);
             }
             let bundle = state.bundle(self.ca.trust_domain());
@@ -291,7 +336,7 @@ impl LocalAuthorities {
     fn full(&self, kind: LocalKind) -> LocalAuthorityError {
         let oldest = self.maker.store.read(|state| {
             let in_state = |wanted| {
-                let mut all = state.authorities(kind.in_store());
+                let mut all = state.authorities(self.in_store(kind));
                 all.find(|one| one.state == wanted)
                     .map(|one| one.id.clone())
             };
@@ -352,6 +397,15 @@ pub enum LocalAuthorityError {
         /// The one that can go first.
         oldest: Box<str>,
     },
+    /// An upstream signs the X.509 authorities, and what it signs with is to be tainted or revoked.
+    #[error("there is an upstream authority")]
+    HasUpstream,
+    /// The server is its own root.
+    #[error("there is no upstream authority")]
+    NoUpstream,
+    /// The upstream's authority cannot be moved so.
+    #[error("authority of the upstream cannot be moved so")]
+    Upstream(#[from] UpstreamRefusal),
     /// Others moved authorities at the same time.
     #[error("authorities changed in the meantime")]
     Overtaken,
@@ -365,9 +419,6 @@ pub enum LocalAuthorityError {
     #[error(transparent)]
     Maker(#[from] MakerError),
 }
-
-const AT_MOST: u32 = 3;
-const _: () = assert!(AT_MOST as usize == MAX_AUTHORITIES, "one limit");
 
 /// How often a step is tried while data keys are renewed or authorities move.
 const MAX_TRIES: u32 = 3;
