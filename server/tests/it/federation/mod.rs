@@ -3,6 +3,7 @@
 mod clusters;
 mod endpoint;
 mod lies;
+mod publishing;
 mod relationships;
 
 use std::time::Duration;
