@@ -1,14 +1,16 @@
 //! Makes text of nodes.
 
-use super::functions::{Call, Function};
+use super::functions::{Call, Function, size};
 use super::node::{Loop, Node, Operand, Pipe, Setting};
-use super::{MAX_OUTPUT_LEN_BYTES, TemplateError, Value};
+use super::{MAX_OUTPUT_LEN_BYTES, MAX_WORK, TemplateError, Value};
 
 /// A template that is being rendered.
 pub(super) struct Evaluation<'a> {
     root: &'a Value,
     variables: Vec<(String, Value)>,
     output: String,
+    /// What was done so far, in the measure of [`MAX_WORK`].
+    work: usize,
 }
 
 impl<'a> Evaluation<'a> {
@@ -17,6 +19,7 @@ impl<'a> Evaluation<'a> {
             root,
             variables: Vec::new(),
             output: String::new(),
+            work: 0,
         }
     }
 
@@ -38,6 +41,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn node(&mut self, node: &Node, dot: &Value) -> Result<(), TemplateError> {
+        self.spend(1)?;
         match node {
             Node::Text(text) => self.write(text),
             Node::Output(pipe) => {
@@ -106,6 +110,15 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
+    /// Names in a certificate are somebody else's, and there may be thousands of them to go through.
+    fn spend(&mut self, work: usize) -> Result<(), TemplateError> {
+        self.work = self.work.saturating_add(work);
+        match self.work <= MAX_WORK {
+            true => Ok(()),
+            false => Err(TemplateError::TooMuchWork),
+        }
+    }
+
     fn write(&mut self, text: &str) -> Result<(), TemplateError> {
         if self.output.len() + text.len() > MAX_OUTPUT_LEN_BYTES {
             return Err(TemplateError::OutputTooLong);
@@ -172,6 +185,7 @@ impl<'a> Evaluation<'a> {
             let last = piped.or(last);
             return last.ok_or_else(|| function.failed("wrong number of args"));
         }
+        self.spend(function.work())?;
         let mut arguments = Vec::with_capacity(operands.len() + 1);
         for operand in operands {
             arguments.push(self.operand(operand, dot)?);
@@ -181,22 +195,24 @@ impl<'a> Evaluation<'a> {
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {
-        match operand {
-            Operand::Literal(value) => Ok(value.clone()),
-            Operand::Dot(path) => follow(dot, path),
-            Operand::Variable(name, path) if name.is_empty() => follow(self.root, path),
+        let value = match operand {
+            Operand::Literal(value) => value.clone(),
+            Operand::Dot(path) => follow(dot, path)?,
+            Operand::Variable(name, path) if name.is_empty() => follow(self.root, path)?,
             Operand::Variable(name, path) => {
                 let mut held = self.variables.iter().rev();
                 let held = held.find(|(held, _)| held == name);
                 let (_, value) = held.ok_or_else(|| undefined(name))?;
-                follow(value, path)
+                follow(value, path)?
             }
-            Operand::Function(function) => self.call(*function, &[], None, dot),
+            Operand::Function(function) => self.call(*function, &[], None, dot)?,
             Operand::Pipe(pipe, path) => {
                 let value = self.pipe(pipe, dot)?;
-                follow(&value, path)
+                follow(&value, path)?
             }
-        }
+        };
+        self.spend(size(&value))?;
+        Ok(value)
     }
 }
 

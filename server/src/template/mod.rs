@@ -55,6 +55,10 @@ const MAX_TEMPLATE_LEN_BYTES: usize = 16 * 1024;
 /// The longest text that a template makes; a SPIFFE ID has less than half of it.
 const MAX_OUTPUT_LEN_BYTES: usize = 4096;
 
+/// What rendering may cost: a unit for each part of the template that is looked at and for each byte and item
+/// that a function is given. Far more than a path needs, and done within a fraction of a second.
+const MAX_WORK: usize = 4 << 20;
+
 /// Why a template is not taken, or made nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TemplateError {
@@ -102,6 +106,11 @@ pub enum TemplateError {
     /// A value is not of the kind that it has to be.
     #[error("{0}")]
     Kind(String),
+    /// It goes through too many or too long values.
+    #[error(
+        "takes too much work; use fewer or shorter lists, or fewer ranges inside of each other"
+    )]
+    TooMuchWork,
     /// The text is longer than this program makes.
     #[error("result is longer than {MAX_OUTPUT_LEN_BYTES} bytes")]
     OutputTooLong,

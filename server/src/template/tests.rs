@@ -297,6 +297,48 @@ fn what_a_template_makes_is_bounded() {
     ]);
 }
 
+#[test]
+fn a_few_words_make_no_long_text_on_the_way() {
+    let long = "{{ $x := repeat 60000 \"a\" }}";
+    for words in [
+        "replace \"a\" $x $x",
+        "replace \"\" $x $x",
+        "join $x (splitList \"\" $x)",
+        "regexReplaceAll \"a\" $x \"$0$0$0\"",
+        "regexReplaceAll \"\" $x $x",
+        "regexReplaceAllLiteral \"a\" $x $x",
+    ] {
+        let template = format!("{long}{{{{ {words} }}}}");
+        refused(&[(template.as_str(), "result is too large")]);
+    }
+    check(&[
+        (
+            "{{ regexReplaceAll \"b(.)\" \"abcabd\" \"<$1>\" }}",
+            "a<c>a<d>",
+        ),
+        ("{{ replace \"b\" \"xx\" \"abab\" }}", "axxaxx"),
+        ("{{ join \"-\" (uniq (list 1 2 1 3 2)) }}", "1-2-3"),
+    ]);
+}
+
+#[test]
+fn a_template_does_not_go_through_long_lists_again_and_again() {
+    let ranges = |depth: usize| {
+        let (open, close) = ("{{ range $l }}".repeat(depth), "{{ end }}".repeat(depth));
+        format!("{{{{ $l := splitList \"\" (repeat 1000 \"a\") }}}}{open}{close}x")
+    };
+    check(&[(ranges(1).as_str(), "x")]);
+    for costly in [
+        ranges(3),
+        "{{ range (splitList \"\" (repeat 1000 \"a\")) }}{{ $x := regexMatch \"a\" . }}{{ end }}"
+            .to_owned(),
+    ] {
+        refused(&[(costly.as_str(), "takes too much work")]);
+    }
+    let uniq = "{{ uniq (splitList \"\" (repeat 10000 \"ab\")) | len }}";
+    check(&[(uniq, "3")]);
+}
+
 /// Truncated and mutilated templates make an error or a text, and nothing worse.
 #[test]
 fn no_damaged_template_does_harm() {

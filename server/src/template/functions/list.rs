@@ -1,6 +1,8 @@
 //! Lists.
 
-use super::{Arguments, Table, Value, count_of, int_of, list_of, wrong};
+use std::collections::HashSet;
+
+use super::{Arguments, Table, Value, check_len, count_of, int_of, list_of, wrong};
 
 pub(super) const TABLE: Table = &[
     ("append", append),
@@ -22,7 +24,10 @@ pub(super) const TABLE: Table = &[
             Value::List(values) => values.iter().map(ToString::to_string).collect(),
             other => vec![other.to_string()],
         };
-        Ok(texts.join(&separator.to_string()).into())
+        let separator = separator.to_string();
+        let len: usize = texts.iter().map(|text| text.len() + separator.len()).sum();
+        check_len(len.saturating_sub(separator.len()))?;
+        Ok(texts.join(&separator).into())
     }),
     ("last", |of| end_of(of, <[Value]>::last)),
     ("len", |of| {
@@ -100,13 +105,10 @@ fn reverse(of: &Arguments<'_>) -> Result<Value, String> {
 }
 
 fn unique(of: &Arguments<'_>) -> Result<Value, String> {
-    let mut kept: Vec<Value> = Vec::new();
-    for value in list_of(&of.exactly::<1>()?[0])? {
-        if !kept.contains(value) {
-            kept.push(value.clone());
-        }
-    }
-    Ok(Value::List(kept))
+    let mut seen = HashSet::new();
+    let values = list_of(&of.exactly::<1>()?[0])?.iter();
+    let kept = values.filter(|value| seen.insert(*value));
+    Ok(Value::List(kept.cloned().collect()))
 }
 
 fn without(of: &Arguments<'_>) -> Result<Value, String> {

@@ -112,6 +112,14 @@ impl Function {
         Self { name, call }
     }
 
+    /// What a call costs beside its arguments: a pattern is compiled anew by each.
+    pub(super) fn work(self) -> usize {
+        match pattern::TABLE.iter().any(|(name, _)| *name == self.name) {
+            true => PATTERN_WORK,
+            false => 1,
+        }
+    }
+
     pub(super) fn failed(self, problem: impl Into<String>) -> TemplateError {
         TemplateError::Call {
             name: self.name.to_owned(),
@@ -127,7 +135,7 @@ impl Function {
         let result = call(&Arguments(values)).map_err(|problem| self.failed(problem))?;
         match size(&result) <= MAX_VALUE_SIZE {
             true => Ok(result),
-            false => Err(self.failed("result is too large")),
+            false => Err(self.failed(TOO_LARGE)),
         }
     }
 }
@@ -135,7 +143,21 @@ impl Function {
 /// The largest value that a function may make, in bytes of text and numbers of items.
 const MAX_VALUE_SIZE: usize = 64 * 1024;
 
-fn size(value: &Value) -> usize {
+/// As much as reading a few thousand bytes.
+const PATTERN_WORK: usize = 16 * 1024;
+
+const TOO_LARGE: &str = "result is too large";
+
+/// Whether a text of this length may be made. Asked before it is, where a few words make a long one.
+fn check_len(len_bytes: usize) -> Result<(), String> {
+    match len_bytes <= MAX_VALUE_SIZE {
+        true => Ok(()),
+        false => Err(TOO_LARGE.to_owned()),
+    }
+}
+
+/// What a value counts, in bytes of text and numbers of items.
+pub(super) fn size(value: &Value) -> usize {
     match value {
         Value::Nil | Value::Bool(_) | Value::Int(_) => 1,
         Value::Text(text) => text.len() + 1,

@@ -1,8 +1,8 @@
 //! Regular expressions. They are matched in linear time, so an agent's names cannot slow them.
 
-use regex::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder, Replacer};
 
-use super::{Arguments, Table, Value, int_of, text_of};
+use super::{Arguments, Table, Value, check_len, int_of, text_of};
 
 pub(super) const TABLE: Table = &[
     ("mustRegexFind", find),
@@ -40,20 +40,29 @@ fn find_all(of: &Arguments<'_>) -> Result<Value, String> {
 }
 
 fn replace_all(of: &Arguments<'_>) -> Result<Value, String> {
-    let [pattern, text, replacement] = of.exactly()?;
-    let pattern = compiled(text_of(pattern)?)?;
-    let replaced = pattern.replace_all(text_of(text)?, text_of(replacement)?);
-    Ok(replaced.into_owned().into())
+    let [_, _, replacement] = of.exactly()?;
+    replaced(of, text_of(replacement)?)
 }
 
 fn replace_all_literal(of: &Arguments<'_>) -> Result<Value, String> {
-    let [pattern, text, replacement] = of.exactly()?;
-    let pattern = compiled(text_of(pattern)?)?;
-    let replacement = regex::NoExpand(text_of(replacement)?);
-    Ok(pattern
-        .replace_all(text_of(text)?, replacement)
-        .into_owned()
-        .into())
+    let [_, _, replacement] = of.exactly()?;
+    replaced(of, regex::NoExpand(text_of(replacement)?))
+}
+
+/// The text with every match replaced; what has grown too long on the way is not finished.
+fn replaced(of: &Arguments<'_>, mut replacement: impl Replacer) -> Result<Value, String> {
+    let [pattern, text, _] = of.exactly()?;
+    let (pattern, text) = (compiled(text_of(pattern)?)?, text_of(text)?);
+    let (mut made, mut taken) = (String::new(), 0);
+    for found in pattern.captures_iter(text) {
+        let whole = found.get(0).map_or(taken..taken, |whole| whole.range());
+        made.push_str(&text[taken..whole.start]);
+        replacement.replace_append(&found, &mut made);
+        check_len(made.len())?;
+        taken = whole.end;
+    }
+    made.push_str(&text[taken..]);
+    Ok(made.into())
 }
 
 fn split(of: &Arguments<'_>) -> Result<Value, String> {
@@ -75,4 +84,4 @@ fn compiled(pattern: &str) -> Result<Regex, String> {
     built.map_err(|error| error.to_string())
 }
 
-const MAX_PROGRAM_LEN_BYTES: usize = 1 << 20;
+const MAX_PROGRAM_LEN_BYTES: usize = 256 << 10;

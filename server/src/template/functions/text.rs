@@ -1,6 +1,6 @@
 //! Texts.
 
-use super::{Arguments, Table, Value, count_of, int_of, text_of};
+use super::{Arguments, Table, Value, check_len, count_of, int_of, text_of};
 
 pub(super) const TABLE: Table = &[
     ("cat", |of| {
@@ -39,14 +39,14 @@ pub(super) const TABLE: Table = &[
     ("repeat", |of| {
         let [count, text] = of.exactly()?;
         let (count, text) = (count_of(count)?, text_of(text)?);
-        match count.saturating_mul(text.len()) <= super::MAX_VALUE_SIZE {
-            true => Ok(text.repeat(count).into()),
-            false => Err("result is too large".to_owned()),
-        }
+        check_len(count.saturating_mul(text.len()))?;
+        Ok(text.repeat(count).into())
     }),
     ("replace", |of| {
         let [old, new, text] = of.exactly()?;
-        Ok(text_of(text)?.replace(text_of(old)?, text_of(new)?).into())
+        let (old, new, text) = (text_of(old)?, text_of(new)?, text_of(text)?);
+        check_len(text.matches(old).count().saturating_mul(new.len()))?;
+        Ok(text.replace(old, new).into())
     }),
     ("splitList", |of| {
         let (separator, text) = of.two_texts()?;
