@@ -220,9 +220,29 @@ fn percent_decoded(path: &str) -> Option<String> {
             bytes.push(byte);
             continue;
         }
-        let digits = [rest.next()?, rest.next()?];
-        let digits = std::str::from_utf8(&digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        let [high, low] = [rest.next()?, rest.next()?].map(|digit| char::from(digit).to_digit(16));
+        bytes.push(u8::try_from(high? << 4 | low?).ok()?);
     }
     String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_digits_are_an_escape() {
+        for (path, expected) in [
+            ("a%2Fb/%c3%bc", Some("a/b/ü")),
+            ("plain", Some("plain")),
+            ("%", None),
+            ("%4", None),
+            ("%+4", None),
+            ("% 4", None),
+            ("%gg", None),
+            ("%ff", None),
+        ] {
+            assert_eq!(percent_decoded(path).as_deref(), expected, "{path}");
+        }
+    }
 }
