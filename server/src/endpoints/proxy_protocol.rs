@@ -86,7 +86,8 @@ impl FromStr for Network {
         let refused = || NotANetwork(text.to_owned());
         let (address, prefix_len) = text.split_once('/').ok_or_else(refused)?;
         let address: IpAddr = address.parse().map_err(|_error| refused())?;
-        let prefix_len = prefix_len.parse().map_err(|_error| refused())?;
+        let prefix_len = u8::try_from(number(prefix_len).ok_or_else(refused)?);
+        let prefix_len = prefix_len.map_err(|_error| refused())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         match prefix_len <= longest {
             true => Ok(Self {
@@ -147,7 +148,7 @@ async fn read_v1(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Soc
         return Err(malformed(NOT_A_HEADER));
     };
     let source: IpAddr = source.parse().map_err(|_error| malformed(NOT_A_HEADER))?;
-    let port = port.parse().map_err(|_error| malformed(NOT_A_HEADER))?;
+    let port = number(port).ok_or_else(|| malformed(NOT_A_HEADER))?;
     let is_of_family = match family {
         "TCP4" => source.is_ipv4(),
         "TCP6" => source.is_ipv6(),
@@ -192,6 +193,12 @@ async fn read_v2(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Soc
         (1, _) => Ok(None),
         _ => Err(malformed(NOT_A_HEADER)),
     }
+}
+
+/// A number in digits alone.
+fn number(text: &str) -> Option<u16> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 fn part<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
@@ -247,6 +254,7 @@ mod tests {
             "PROXY TCP4 10.1.2.3 10.0.0.1 567\r\n",
             "PROXY TCP4 10.1.2.3 10.0.0.1 567 1 1\r\n",
             "PROXY TCP4 10.1.2.3 10.0.0.1 99999 1\r\n",
+            "PROXY TCP4 10.1.2.3 10.0.0.1 +567 1\r\n",
             "PRIXY TCP4 10.1.2.3 10.0.0.1 567 1\r\n",
             "PROXY TCP4",
         ] {
@@ -305,6 +313,7 @@ mod tests {
             "x/8",
             "10.0.0.0/",
             "10.0.0.0/-1",
+            "10.0.0.0/+8",
         ] {
             let error = broken.parse::<Network>().unwrap_err();
             assert_eq!(error.to_string(), format!("invalid CIDR address: {broken}"));
