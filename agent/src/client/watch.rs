@@ -20,7 +20,8 @@ use super::{CALL_DEADLINE, CallError, MAX_ANSWER_LEN_BYTES, Malformed, ServerCli
 /// A server that says nothing for this long is given up; it gives a sign of life each 5 s.
 const SILENCE: Duration = Duration::from_secs(12);
 
-/// Entries and bundles in one batch. More than an agent can use, but not more than it can hold.
+/// Entries and bundles in one batch, those that are gone among them. More than an agent can use, but not more than
+/// it can hold.
 const MAX_BATCH: usize = 2_000_000;
 
 /// What changed at once. Nothing at all is a sign of life.
@@ -212,8 +213,9 @@ fn append(batch: &mut Batch, part: WatchResponse) -> Result<(), Malformed> {
         let name = TrustDomain::parse(name).map_err(convert::ConvertError::from)?;
         batch.removed_bundles.push(name);
     }
-    let len = batch.entries.len() + batch.removed_entries.len() + batch.bundles.len();
-    if len > MAX_BATCH {
+    let changed = batch.entries.len() + batch.bundles.len();
+    let removed = batch.removed_entries.len() + batch.removed_bundles.len();
+    if changed + removed > MAX_BATCH {
         return Err(Malformed::Unexpected("size of a batch"));
     }
     Ok(())
