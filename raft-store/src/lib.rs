@@ -9,6 +9,9 @@ mod change;
 mod codec;
 mod command;
 mod feed;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod peer;
 mod raft;
 mod record;

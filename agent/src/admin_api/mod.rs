@@ -32,6 +32,14 @@ pub struct About {
     pub log: LogControl,
 }
 
+/// The services of the admin socket, whose streams end at `shutdown`.
+pub fn router(parts: Parts, about: About, shutdown: Shutdown) -> Router {
+    Router::default()
+        .with(logger::server(about.log.clone()))
+        .with(debug::server(parts.clone(), about))
+        .with(delegated::server(parts, shutdown))
+}
+
 /// Serves until `shutdown`.
 pub(crate) async fn serve_admin(
     parts: Parts,
@@ -44,9 +52,6 @@ pub(crate) async fn serve_admin(
         network = "unix",
         "Starting Admin APIs"
     );
-    let router = Router::default()
-        .with(logger::server(about.log.clone()))
-        .with(debug::server(parts.clone(), about))
-        .with(delegated::server(parts, shutdown.clone()));
+    let router = router(parts, about, shutdown.clone());
     serve(router, listener, shutdown).await
 }

@@ -22,6 +22,10 @@ pub use link::LinkId;
 pub use watch::{Batch, Offer, Watch};
 pub use workload_api::first_x509_bundle;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use watch::batches;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -174,6 +174,23 @@ impl Assembly {
     }
 }
 
+/// The batches of a stream of changes after `revision`, up to the first part that breaks the protocol.
+#[cfg(feature = "fuzzing")]
+pub fn batches(
+    revision: u64,
+    parts: impl IntoIterator<Item = WatchResponse>,
+) -> (Vec<Batch>, Result<(), Malformed>) {
+    let mut assembly = Assembly::after(revision);
+    let mut batches = Vec::new();
+    for part in parts {
+        match assembly.take(part) {
+            Ok(batch) => batches.extend(batch),
+            Err(malformed) => return (batches, Err(malformed)),
+        }
+    }
+    (batches, Ok(()))
+}
+
 fn is_sign_of_life(part: &WatchResponse) -> bool {
     let WatchResponse {
         revision: _,

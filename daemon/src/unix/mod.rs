@@ -13,3 +13,7 @@ pub use self::{
     listener::{BindError, BindOptions, Connection, Listener, bind},
     peer::PeerProcess,
 };
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::authority::repaired;

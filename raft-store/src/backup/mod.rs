@@ -6,6 +6,8 @@
 
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod making;
 mod restoring;
 

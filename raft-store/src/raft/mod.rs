@@ -8,6 +8,8 @@ mod disk;
 mod failover;
 mod forward;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hashes;
 mod leadership;
 mod links;

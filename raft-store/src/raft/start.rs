@@ -185,7 +185,7 @@ pub(crate) fn identity_in(raft_dir: &std::path::Path) -> Result<Option<Identity>
     identity.as_deref().map(decode_identity).transpose()
 }
 
-fn decode_identity(bytes: &[u8]) -> Result<Identity, StorageError> {
+pub(super) fn decode_identity(bytes: &[u8]) -> Result<Identity, StorageError> {
     let unreadable = StorageError::unreadable("the identity");
     let identity: wire::Identity = Frame::unwrap(bytes).map_err(unreadable)?;
     let corrupt = || StorageError::Corrupt {

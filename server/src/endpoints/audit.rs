@@ -34,7 +34,8 @@ struct Trail {
 }
 
 impl AuditTrail {
-    pub(super) fn open(rule: &Rule, caller: &Caller, role: &CallerRole) -> Self {
+    /// The trail of a call by `caller`, admitted as `role` under `rule`.
+    pub fn open(rule: &Rule, caller: &Caller, role: &CallerRole) -> Self {
         let service = rule.method.trim_start_matches('/');
         let service = service.split('/').next().unwrap_or_default();
         let service = service.strip_prefix("spire.api.server.").unwrap_or(service);

@@ -55,6 +55,10 @@ pub use life::ConnectionLife;
 pub use proxy_protocol::{Network, NotANetwork, TrustedProxies};
 pub use rate_limit::{CallLimit, RateError, RateLimitOptions, RateLimits};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use {proxy_protocol::told_origin, router::told_timeout};
+
 use listener::{TlsListener, UnixListener};
 use router::Router;
 

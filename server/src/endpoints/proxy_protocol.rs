@@ -195,6 +195,17 @@ async fn read_v2(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Soc
     }
 }
 
+/// What the header at the beginning of `bytes` says, and how much is left behind it.
+#[cfg(feature = "fuzzing")]
+pub async fn told_origin(bytes: &[u8]) -> io::Result<(Option<SocketAddr>, usize)> {
+    let mut rest = bytes;
+    let told = match bytes.first() == V2.first() {
+        true => read_v2(&mut rest).await?,
+        false => read_v1(&mut rest).await?,
+    };
+    Ok((told, rest.len()))
+}
+
 /// A number in digits alone.
 fn number(text: &str) -> Option<u16> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -254,6 +254,12 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
+/// What a `grpc-timeout` header says.
+#[cfg(feature = "fuzzing")]
+pub fn told_timeout(value: &[u8]) -> Option<Duration> {
+    parse_timeout(value)
+}
+
 /// The service of one connection: the router with the connection's caller.
 #[derive(Clone)]
 pub(crate) struct ConnectionService {

@@ -87,6 +87,19 @@ impl Repair {
     }
 }
 
+/// What the HTTP/2 library sees of a conversation that comes in `parts`, as far as it is whole; `None` if the
+/// connection cannot be followed.
+#[cfg(feature = "fuzzing")]
+pub fn repaired<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+    let mut rewriter = Rewriter::new();
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    for part in parts {
+        input.extend_from_slice(part);
+        rewriter.advance(&mut input, &mut output).ok()?;
+    }
+    Some(output.to_vec())
+}
+
 /// What is read ahead at a time: small requests, frame headers and all, come in one call.
 const CHUNK_LEN: usize = 4096;
 

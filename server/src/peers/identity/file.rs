@@ -83,6 +83,13 @@ impl PeerIdentity {
     }
 }
 
+/// Whether the content of `peer.sealed`, once it is open, is an identity that handshakes can use.
+#[cfg(feature = "fuzzing")]
+pub fn reads_as_identity(secret: &[u8]) -> bool {
+    let identity = PeerIdentity::from_secret(&SecretBytes::from(secret));
+    identity.is_ok_and(|identity| identity.material().is_ok())
+}
+
 /// Wipes the key when the message goes.
 struct RedactedOnDrop(wire::PeerIdentity);
 

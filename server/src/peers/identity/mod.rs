@@ -23,6 +23,8 @@ use crate::ca::{Ca, SignError};
 use crate::peers::name;
 
 pub use self::file::IdentityFileError;
+#[cfg(feature = "fuzzing")]
+pub use self::file::reads_as_identity;
 pub(crate) use self::file::{IdentityFile, PeerIdentity};
 
 /// Keeps the peer identity of this member current. Runs for as long as the server does.

@@ -16,4 +16,6 @@ pub(crate) use self::client::{Applicant, join};
 pub use self::invitation::{InvitationError, Invitations, IssuedInvite};
 pub use self::invite::{Invite, InviteError};
 pub(crate) use self::proof::Exporter;
+#[cfg(feature = "fuzzing")]
+pub use self::service::reads_as_application;
 pub(crate) use self::service::{JoinService, MAX_JOIN_LEN_BYTES};

@@ -89,6 +89,12 @@ fn application(request: wire::JoinRequest) -> Result<Application, Refusal> {
     })
 }
 
+/// Whether a request to join can be read.
+#[cfg(feature = "fuzzing")]
+pub fn reads_as_application(request: wire::JoinRequest) -> bool {
+    application(request).is_ok()
+}
+
 fn admitted_message(welcome: Welcome) -> wire::Admitted {
     let bytes = |certificates: Vec<rustls_pki_types::CertificateDer<'_>>| {
         let certificates = certificates.iter();

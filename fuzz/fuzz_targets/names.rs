@@ -1,0 +1,5 @@
+//! What libFuzzer drives of the target `fuzz::names`.
+
+#![no_main]
+
+fuzz::target!(names);

@@ -1,0 +1,5 @@
+//! What libFuzzer drives of the target `fuzz::pem`.
+
+#![no_main]
+
+fuzz::target!(pem);
