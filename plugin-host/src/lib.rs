@@ -6,7 +6,8 @@
 //! and a line of output have a longest length, and every error names the plugin. Nothing that a plugin
 //! says is believed here beyond its type: who asks checks it.
 //!
-//! The typed calls are in [`server_node_attestor`], [`agent_node_attestor`] and [`workload_attestor`].
+//! The typed calls are in [`server_node_attestor`], [`agent_node_attestor`], [`workload_attestor`] and
+//! [`upstream_authority`].
 
 pub mod agent_node_attestor;
 mod broker;
@@ -25,6 +26,7 @@ pub mod server_node_attestor;
 mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upstream_authority;
 pub mod workload_attestor;
 
 pub use self::call::CallError;

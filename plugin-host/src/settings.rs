@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use proto::spire::plugin::agent::nodeattestor::v1::node_attestor_server as agent_node_attestor;
 use proto::spire::plugin::agent::workloadattestor::v1::workload_attestor_server as workload_attestor;
 use proto::spire::plugin::server::nodeattestor::v1::node_attestor_server as server_node_attestor;
+use proto::spire::plugin::server::upstreamauthority::v1::upstream_authority_server as upstream_authority;
 
 use crate::checksum::Checksum;
 
@@ -17,6 +18,8 @@ pub enum Kind {
     AgentNodeAttestor,
     /// Finds out what node an agent runs on.
     ServerNodeAttestor,
+    /// Signs the intermediates of servers.
+    UpstreamAuthority,
     /// Tells what a workload is.
     WorkloadAttestor,
 }
@@ -26,6 +29,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::AgentNodeAttestor | Self::ServerNodeAttestor => "NodeAttestor",
+            Self::UpstreamAuthority => "UpstreamAuthority",
             Self::WorkloadAttestor => "WorkloadAttestor",
         }
     }
@@ -35,6 +39,7 @@ impl Kind {
         match self {
             Self::AgentNodeAttestor => agent_node_attestor::SERVICE_NAME,
             Self::ServerNodeAttestor => server_node_attestor::SERVICE_NAME,
+            Self::UpstreamAuthority => upstream_authority::SERVICE_NAME,
             Self::WorkloadAttestor => workload_attestor::SERVICE_NAME,
         }
     }

@@ -22,7 +22,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::services::State;
 
 /// 100 MB in all.
-const HUGE_VALUE_BYTES: usize = 100_000_000;
+pub(super) const HUGE_VALUE_BYTES: usize = 100_000_000;
 
 pub(super) fn add(router: Router, state: &State) -> Router {
     router
@@ -34,7 +34,7 @@ pub(super) fn add(router: Router, state: &State) -> Router {
 }
 
 /// Misbehaves, if `order` is to do so.
-async fn misbehave(order: &str) -> Result<(), Status> {
+pub(super) async fn misbehave(order: &str) -> Result<(), Status> {
     match order {
         "deny" => Err(Status::permission_denied("not convinced")),
         "crash" => {
@@ -212,7 +212,7 @@ impl agent_node::node_attestor_server::NodeAttestor for State {
 
 impl State {
     /// What stands between `order = "` and the quote in the configuration.
-    fn order(&self) -> String {
+    pub(super) fn order(&self) -> String {
         let configured = self.configured();
         let after = configured.split_once("order = \"");
         let order = after.and_then(|(_, rest)| rest.split_once('"'));

@@ -6,6 +6,7 @@
 
 mod attestors;
 mod services;
+mod upstream;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -51,7 +52,10 @@ pub async fn serve() {
     let listener = daemon::unix::bind(&path, options).await;
     let listener = listener.expect("a socket can be bound");
     let state = services::State::new(services.split(',').map(str::to_owned).collect());
-    let router = attestors::add(services::add(Router::default(), &state), &state);
+    let router = upstream::add(
+        attestors::add(services::add(Router::default(), &state), &state),
+        &state,
+    );
     let mut first_line = std::fs::OpenOptions::new()
         .write(true)
         .open("/proc/self/fd/3")

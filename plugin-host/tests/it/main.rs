@@ -4,5 +4,6 @@
 mod agent_side;
 mod containment;
 mod start;
+mod upstream;
 mod verdicts;
 mod world;

@@ -15,6 +15,7 @@ use plugin_host::{HostServices, Kind, Plugin, Plugins, Settings, testing};
 use proto::spire::plugin::agent::nodeattestor::v1::node_attestor_server as agent_node;
 use proto::spire::plugin::agent::workloadattestor::v1::workload_attestor_server as workload;
 use proto::spire::plugin::server::nodeattestor::v1::node_attestor_server as server_node;
+use proto::spire::plugin::server::upstreamauthority::v1::upstream_authority_server as upstream;
 use proto::spire::service::common::config::v1::config_server;
 use tokio::task::JoinHandle;
 
@@ -32,6 +33,7 @@ pub(crate) fn services(kind: Kind) -> [&'static str; 2] {
     let own = match kind {
         Kind::AgentNodeAttestor => agent_node::SERVICE_NAME,
         Kind::ServerNodeAttestor => server_node::SERVICE_NAME,
+        Kind::UpstreamAuthority => upstream::SERVICE_NAME,
         Kind::WorkloadAttestor => workload::SERVICE_NAME,
     };
     [own, config_server::SERVICE_NAME]

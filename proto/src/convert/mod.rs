@@ -17,4 +17,4 @@ pub mod status;
 pub mod svid;
 
 pub use error::ConvertError;
-pub use plugin::plugin_bundle;
+pub use plugin::{plugin_bundle, plugin_jwt_authorities, plugin_jwt_key, plugin_x509_authorities};

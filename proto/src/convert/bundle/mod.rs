@@ -151,7 +151,9 @@ fn authorities(wire: &types::Bundle) -> Result<Authorities, ConvertError> {
     Ok((x509, jwt))
 }
 
-fn x509_list(wire: &[types::X509Certificate]) -> Result<Vec<X509Authority>, ConvertError> {
+pub(super) fn x509_list(
+    wire: &[types::X509Certificate],
+) -> Result<Vec<X509Authority>, ConvertError> {
     let mut authorities = Vec::with_capacity(wire.len());
     for authority in wire {
         let certificates = split_certificates(&authority.asn1)
@@ -164,7 +166,7 @@ fn x509_list(wire: &[types::X509Certificate]) -> Result<Vec<X509Authority>, Conv
     Ok(authorities)
 }
 
-fn jwt_list(wire: &[types::JwtKey]) -> Result<Vec<JwtAuthority>, ConvertError> {
+pub(super) fn jwt_list(wire: &[types::JwtKey]) -> Result<Vec<JwtAuthority>, ConvertError> {
     wire.iter().map(jwt_authority).collect()
 }
 
