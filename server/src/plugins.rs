@@ -5,24 +5,30 @@ use std::sync::Arc;
 use daemon::supervisor::chain;
 use futures_util::future::BoxFuture;
 use identity::bundle::Bundle;
+use identity::clock::Clock;
 use identity::spiffe_id::SpiffeId;
 use identity::tls::SharedTlsMaterial;
 use identity::trust_domain::TrustDomain;
 use identity::x509_svid::X509Svid;
 use plugin_host::host_services::{AgentStore, IdentityProvider};
 use plugin_host::{HostServices, Plugins};
+use raft_store::Store;
 
 use crate::agents::Agents;
+use crate::config::Config;
 
-/// No plugins yet, for a server with these agents, which shows `material` to its clients.
+/// No plugins yet, for the server of `store`, which shows `material` to its clients.
 pub(crate) fn of_server(
-    trust_domain: &TrustDomain,
-    agents: Agents,
-    material: SharedTlsMaterial,
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    material: &SharedTlsMaterial,
 ) -> Plugins {
+    let trust_domain = &config.trust_domain;
+    let agents = Agents::new(store.clone(), Arc::clone(clock), trust_domain.clone());
     let own = OwnIdentity {
         trust_domain: trust_domain.clone(),
-        material,
+        material: material.clone(),
     };
     let services = HostServices::of_server(Arc::new(KnownAgents(agents)), Arc::new(own));
     Plugins::new(trust_domain, services)

@@ -25,8 +25,8 @@ use crate::ca::{AuthorityTask, Ca, Policy, UpstreamTrouble};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{Gate, Waiting};
-use crate::health_checks;
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
+use crate::plugins;
 use crate::sync::Sync;
 use crate::upstream::Upstream;
 
@@ -176,7 +176,10 @@ impl Foundation {
         running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
         let policy = self.policy(config, arrival.as_ref())?;
-        let (upstream, ca, authorities) = self.authorities(config, policy).await?;
+        let material = SharedTlsMaterial::new(TlsMaterial::new(None, [])?);
+        let mut plugins = plugins::of_server(config, &self.store, &self.clock, &material);
+        let upstream = upstream(config, &self.clock, &mut plugins).await?;
+        let (ca, authorities) = self.authorities(&upstream, policy);
         let identity = match arrival {
             None => None,
             Some(arrival) => {
@@ -192,9 +195,8 @@ impl Foundation {
             closed: _,
         } = self;
         let (sync, streams) = Sync::new(store.clone(), config.trust_domain.clone());
-        let material = SharedTlsMaterial::new(TlsMaterial::new(None, [])?);
         let known = (&store, &ca, &clock);
-        let nodes = attestation(supervisor, config, known, &material, &drained);
+        let nodes = attestation(supervisor, config, known, plugins, &drained);
         let parts = Parts {
             attestation: nodes.await?,
             authorities: authorities.by_hand(&ca),
@@ -232,11 +234,7 @@ impl Foundation {
 
         let remote = parts.bind_remote(&endpoints, config).await?;
         let tls_address = remote.address();
-        if let Some(options) = config.health_checks.clone() {
-            let own = config.trust_domain.clone();
-            let shown = (parts.bundles(own), parts.ca.clone(), parts.store.clone());
-            health_checks::start(supervisor, options, shown, trouble).await?;
-        }
+        parts.check_health(supervisor, config, trouble).await?;
         supervisor.start("endpoints", |shutdown| {
             let served =
                 async move { tokio::join!(remote.serve(shutdown), local_done.requested()) };
@@ -246,15 +244,9 @@ impl Foundation {
         Ok(tls_address)
     }
 
-    async fn authorities(
-        &self,
-        config: &Config,
-        policy: Policy,
-    ) -> anyhow::Result<(Upstream, Ca, AuthorityTask)> {
-        let upstream = upstream(config, &self.clock).await?;
+    fn authorities(&self, upstream: &Upstream, policy: Policy) -> (Ca, AuthorityTask) {
         let (store, clock) = (self.store.clone(), Arc::clone(&self.clock));
-        let (ca, authorities) = Ca::open_below(upstream.clone(), store, clock, policy);
-        Ok((upstream, ca, authorities))
+        Ca::open_below(upstream.clone(), store, clock, policy)
     }
 
     /// A member makes the authority of members, too.

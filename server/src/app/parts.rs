@@ -9,6 +9,7 @@ use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::Clock;
 use identity::tls::{ClientPolicy, SharedTlsMaterial};
 use identity::trust_domain::TrustDomain;
+use plugin_host::Plugins;
 use proto::conclave::cluster::v1::cluster_server::ClusterServer;
 use proto::conclave::sync::v1::sync_server::SyncServer;
 use proto::grpc::health::v1::health_server::HealthServer;
@@ -36,7 +37,7 @@ use crate::api::sync::SyncApi;
 use crate::api::trust_domain::TrustDomainApi;
 use crate::attest::{Attestation, AttestorHost, Attestors};
 use crate::bundles::Bundles;
-use crate::ca::{Ca, LocalAuthorities, ServerSvidTask};
+use crate::ca::{Ca, LocalAuthorities, ServerSvidTask, UpstreamTrouble};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
 use crate::endpoints::{
@@ -44,8 +45,8 @@ use crate::endpoints::{
 };
 use crate::entries::Entries;
 use crate::federation::{Federation, Refresher, serve_own_bundle};
+use crate::health_checks;
 use crate::peers::IdentityTask;
-use crate::plugins;
 use crate::prune::{self, Pruning};
 use crate::self_report::SelfReport;
 use crate::svids::Svids;
@@ -94,6 +95,21 @@ impl Parts {
             .context("cannot make the server's own SVID")?;
         supervisor.start("server_svid", |shutdown| server_svid.run(shutdown));
         Ok(())
+    }
+
+    /// Tells over HTTP how this server is, if that is wanted.
+    pub(super) async fn check_health(
+        &self,
+        supervisor: &mut Supervisor,
+        config: &Config,
+        trouble: Option<UpstreamTrouble>,
+    ) -> anyhow::Result<()> {
+        let Some(options) = config.health_checks.clone() else {
+            return Ok(());
+        };
+        let bundles = self.bundles(config.trust_domain.clone());
+        let (ca, store) = (self.ca.clone(), self.store.clone());
+        health_checks::start(supervisor, options, (bundles, ca, store), trouble).await
     }
 
     /// Removes what time has made useless.
@@ -198,28 +214,30 @@ impl Parts {
 }
 
 /// Who stands above this server.
-pub(super) async fn upstream(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
+pub(super) async fn upstream(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    plugins: &mut Plugins,
+) -> anyhow::Result<Upstream> {
     let opened = Upstream::open(
         config.upstream.as_ref(),
         &config.trust_domain,
         Arc::clone(clock),
+        plugins,
     );
     opened.await.context("cannot use the upstream authority")
 }
 
-/// What attests nodes, with the attestors that are configured. Their plugins run until `drained`.
+/// What attests nodes, with the attestors that are configured. All plugins run until `drained`.
 pub(super) async fn attestation(
     supervisor: &mut Supervisor,
     config: &Config,
     (store, ca, clock): (&Store, &Ca, &Arc<dyn Clock>),
-    material: &SharedTlsMaterial,
+    mut plugins: Plugins,
     drained: &Shutdown,
 ) -> anyhow::Result<Attestation> {
-    let own = &config.trust_domain;
-    let agents = Agents::new(store.clone(), Arc::clone(clock), own.clone());
-    let mut plugins = plugins::of_server(own, agents, material.clone());
     let host = AttestorHost {
-        trust_domain: own.clone(),
+        trust_domain: config.trust_domain.clone(),
         store: store.clone(),
         clock: Arc::clone(clock),
     };

@@ -13,6 +13,7 @@ use plugin_host::LoadError;
 use crate::attest::NodeAttestorSettings;
 use crate::config::{self, Config, LoadArgs};
 use crate::plugins;
+use crate::upstream::UpstreamSettings;
 
 pub(super) fn command() -> Command {
     Command {
@@ -57,7 +58,14 @@ async fn ask_plugins(config: &Config) -> Result<Vec<PluginProblem>, LoadError> {
         NodeAttestorSettings::Plugin(settings) => Some(settings),
         NodeAttestorSettings::X509Pop(_) => None,
     });
+    let upstream = config
+        .upstream
+        .iter()
+        .filter_map(|upstream| match upstream {
+            UpstreamSettings::Plugin(settings) => Some(settings),
+            UpstreamSettings::Disk(_) | UpstreamSettings::Spire(_) => None,
+        });
     plugins::of_nobody(&config.trust_domain)
-        .validate(programs)
+        .validate(programs.chain(upstream))
         .await
 }

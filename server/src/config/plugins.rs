@@ -110,6 +110,12 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
             let program = program.map(NodeAttestorSettings::Plugin);
             Verdict::Attestor(program.map(Box::new).map_err(|reason| vec![reason]))
         }
+        "UpstreamAuthority"
+            if let Some(program) = Program::from_config(plugin, Kind::UpstreamAuthority) =>
+        {
+            let program = program.map(UpstreamSettings::Plugin);
+            Verdict::Upstream(program.map_err(|reason| vec![reason]))
+        }
         "KeyManager" if plugin.program.is_some() => Verdict::Explained(
             "its program is not run, authority keys are kept sealed in the replicated store; an \
              UpstreamAuthority keeps the root's key elsewhere",

@@ -19,7 +19,10 @@ pub enum UpstreamError {
     /// A server above.
     #[error("upstream authority \"spire\"")]
     Spire(#[from] SpireError),
-    /// Another program.
+    /// A program of its own cannot be used.
+    #[error(transparent)]
+    Load(#[from] plugin_host::LoadError),
+    /// A program of its own did not do its part.
     #[error("upstream authority {name:?}")]
     Other {
         /// Its name in the config.

@@ -5,6 +5,7 @@
 
 mod disk;
 mod error;
+mod external;
 mod settings;
 mod spire;
 
@@ -17,11 +18,13 @@ use futures_util::future::BoxFuture;
 use identity::bundle::{Bundle, JwtAuthority, X509Authority};
 use identity::clock::Clock;
 use identity::trust_domain::TrustDomain;
+use plugin_host::Plugins;
 use rustls_pki_types::CertificateDer;
 use tracing::warn;
 
 pub use disk::{Disk, DiskError, DiskFiles};
 pub use error::UpstreamError;
+pub use external::External;
 pub use settings::{SpireSettings, UpstreamSettings};
 pub use spire::{KeyExchange, Spire, SpireError};
 
@@ -96,7 +99,7 @@ impl Upstream {
         })))
     }
 
-    /// The one that the config names, for `trust_domain`.
+    /// The one that the config names, for `trust_domain`; one that is a program belongs to `plugins`.
     ///
     /// # Errors
     /// Its files cannot be used.
@@ -104,12 +107,17 @@ impl Upstream {
         settings: Option<&UpstreamSettings>,
         trust_domain: &TrustDomain,
         clock: Arc<dyn Clock>,
+        plugins: &mut Plugins,
     ) -> Result<Self, UpstreamError> {
         Ok(match settings {
             None => Self::none(),
             Some(UpstreamSettings::Disk(files)) => {
                 let disk = Disk::open(files.clone(), trust_domain.clone(), clock).await?;
                 Self::new(Box::new(disk))
+            }
+            Some(UpstreamSettings::Plugin(settings)) => {
+                let plugin = plugins.load(settings).await?;
+                Self::new(Box::new(External::new(plugin, trust_domain.clone())))
             }
             Some(UpstreamSettings::Spire(settings)) => {
                 let spire = Spire::new(settings.clone(), trust_domain.clone(), clock);

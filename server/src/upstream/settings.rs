@@ -9,6 +9,8 @@ use super::{DiskFiles, KeyExchange};
 pub enum UpstreamSettings {
     /// A key in files.
     Disk(DiskFiles),
+    /// A program of its own.
+    Plugin(plugin_host::Settings),
     /// Another server of the same trust domain.
     Spire(SpireSettings),
 }

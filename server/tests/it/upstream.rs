@@ -9,6 +9,7 @@ use identity::secret::{KeyType, PrivateKey};
 use identity::testing::TestPki;
 use identity::tls::{TlsMaterial, verify_svid_chain};
 use identity::x509::{CertificateInfo, generate_csr};
+use plugin_host::{HostServices, Plugins};
 use proto::spire::api::server::bundle::v1::GetBundleRequest;
 use proto::spire::api::server::localauthority::v1 as authority;
 use proto::spire::api::server::localauthority::v1::local_authority_client::LocalAuthorityClient;
@@ -422,7 +423,8 @@ async fn server_above_takes_no_word_of_strangers() {
     let settings = UpstreamSettings::Spire(above.settings());
     let clock: Arc<dyn identity::clock::Clock> = Arc::new(SystemClock);
     let own = trust_domain();
-    let opened = server::upstream::Upstream::open(Some(&settings), &own, clock);
+    let mut plugins = Plugins::new(&own, HostServices::of_agent());
+    let opened = server::upstream::Upstream::open(Some(&settings), &own, clock, &mut plugins);
     let upstream = opened.await.unwrap();
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
     let request = server::upstream::MintRequest {
