@@ -2,6 +2,7 @@
 //
 //	plugin server-node   finds out which host an agent is on: who knows the secret is the host that it claims to be
 //	plugin agent-node    proves it
+//	plugin upstream      signs intermediates with a root that it makes
 //	plugin workload      tells the path of a workload's program
 package main
 
@@ -22,6 +23,7 @@ import (
 	agentnodev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/nodeattestor/v1"
 	workloadv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/workloadattestor/v1"
 	servernodev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/nodeattestor/v1"
+	upstreamv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/upstreamauthority/v1"
 	configv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/service/common/config/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,6 +41,13 @@ func main() {
 	case "agent-node":
 		plugin := new(agentNode)
 		pluginmain.Serve(agentnodev1.NodeAttestorPluginServer(plugin), configv1.ConfigServiceServer(plugin))
+	case "upstream":
+		plugin, err := newUpstream()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		pluginmain.Serve(upstreamv1.UpstreamAuthorityPluginServer(plugin))
 	case "workload":
 		pluginmain.Serve(workloadv1.WorkloadAttestorPluginServer(new(workload)))
 	default:
