@@ -8,7 +8,8 @@ use identity::clock::UnixTime;
 use identity::trust_domain::TrustDomain;
 
 /// Adds authorities to a bundle, made on the way if there is none. Authorities that it holds
-/// already are left out; the sequence rises by one if something was added.
+/// already are left out, but for a JWT key that is given a later end; the sequence rises by one if
+/// something has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppendAuthorities {
     /// Whose bundle.

@@ -167,9 +167,9 @@ impl State {
     }
 }
 
-/// Adds what the bundle does not hold; whether it grew.
+/// Adds what the bundle does not hold, and lets a key that it holds live longer; whether it changed.
 fn merge(bundle: &mut Bundle, x509: &[X509Authority], jwt: &[JwtAuthority]) -> bool {
-    let mut grew = false;
+    let mut changed = false;
     for authority in x509 {
         let held = &mut bundle.x509_authorities;
         if held
@@ -177,17 +177,34 @@ fn merge(bundle: &mut Bundle, x509: &[X509Authority], jwt: &[JwtAuthority]) -> b
             .all(|other| other.certificate != authority.certificate)
         {
             held.push(authority.clone());
-            grew = true;
+            changed = true;
         }
     }
     for authority in jwt {
         let held = &mut bundle.jwt_authorities;
-        if held.iter().all(|other| other.key_id != authority.key_id) {
+        let known = held.iter_mut().find(|one| one.key_id == authority.key_id);
+        let Some(known) = known else {
             held.push(authority.clone());
-            grew = true;
+            changed = true;
+            continue;
+        };
+        // Another key under the same id would leave it open which of the two a token means.
+        let is_same = known.public_key == authority.public_key;
+        if is_same && lives_longer(authority.expires_at, known.expires_at) {
+            known.expires_at = authority.expires_at;
+            changed = true;
         }
     }
-    grew
+    changed
+}
+
+/// Whether a key with the first end outlives one with the other; without an end it does not end.
+fn lives_longer(end: Option<UnixTime>, other: Option<UnixTime>) -> bool {
+    match (end, other) {
+        (Some(end), Some(other)) => end > other,
+        (None, Some(_)) => true,
+        (_, None) => false,
+    }
 }
 
 fn is_over(end: Option<UnixTime>, before: UnixTime) -> bool {
