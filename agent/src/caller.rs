@@ -1,7 +1,7 @@
 //! Who calls on one of the agent's sockets: the process, attested.
 
 use daemon::supervisor::chain;
-use daemon::unix::PeerProcess;
+use daemon::unix::{Peer, PeerProcess};
 use identity::selector::SelectorSet;
 use tonic::{Request, Status};
 
@@ -29,8 +29,16 @@ impl Callers {
     /// # Errors
     /// The process is gone, or nothing could be said about it.
     pub(crate) async fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let peer = request.extensions().get::<PeerProcess>();
-        self.attest(peer.ok_or_else(attestation_failed)?).await
+        let peer = request.extensions().get::<Peer>();
+        let Some(process) = peer.and_then(Peer::process) else {
+            tracing::error!(
+                error = "caller has ended, or lives in a pid namespace that hides it: \
+                         run the agent in the host's",
+                "Workload attestation failed"
+            );
+            return Err(attestation_failed());
+        };
+        self.attest(process).await
     }
 
     /// Attests a process for which somebody else asks, who answers for it being the right one.

@@ -17,7 +17,7 @@ use agent::jwt::{JwtSvids, TokenLimits};
 use agent::{sds, workload_api};
 use bytes::Bytes;
 use daemon::supervisor::Shutdown;
-use daemon::unix::PeerProcess;
+use daemon::unix::{Peer, PeerProcess};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use identity::bundle::Bundle;
@@ -131,9 +131,9 @@ async fn settle() {
 
 const MAX_FRAMES: usize = 16;
 
-static OURSELVES: LazyLock<PeerProcess> = LazyLock::new(|| {
+static OURSELVES: LazyLock<Peer> = LazyLock::new(|| {
     let pid = i32::try_from(std::process::id()).expect("pids are small");
-    PeerProcess::of_pid(pid).expect("this process runs")
+    PeerProcess::of_pid(pid).expect("this process runs").into()
 });
 
 /// The SVID of somebody else.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use daemon::supervisor::Shutdown;
-use daemon::unix::PeerProcess;
+use daemon::unix::{Peer, PeerProcess};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use identity::clock::Clock;
@@ -316,9 +316,9 @@ const MAX_FRAMES: usize = 32;
 /// What has come by then of a stream without an end is all that comes at once.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-static OURSELVES: LazyLock<Arc<PeerProcess>> = LazyLock::new(|| {
+static OURSELVES: LazyLock<Arc<Peer>> = LazyLock::new(|| {
     let pid = i32::try_from(std::process::id()).expect("pids are small");
-    Arc::new(PeerProcess::of_pid(pid).expect("this process runs"))
+    Arc::new(PeerProcess::of_pid(pid).expect("this process runs").into())
 });
 
 async fn open_store(folder: &Path) -> Store {

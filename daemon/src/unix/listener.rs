@@ -21,7 +21,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::{
-    PeerProcess,
+    Peer,
     authority::Repair,
     slots::{Slot, Slots},
 };
@@ -83,16 +83,16 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection whose peer is known and has a place left. Cancel-safe.
+    /// Waits for the next connection whose user has a place left. Cancel-safe.
     pub async fn accept(&self) -> Connection {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => match PeerProcess::of(&stream) {
+                Ok((stream, _)) => match Peer::of(&stream) {
                     Ok(peer) => match self.slots.take(peer.uid()) {
                         Some(slot) => return Connection::new(stream, peer, slot),
                         None => debug!(uid = peer.uid(), "user has too many connections"),
                     },
-                    Err(error) => debug!(%error, "connection without a peer process dropped"),
+                    Err(error) => debug!(%error, "connection of an unknown user dropped"),
                 },
                 Err(error) => {
                     warn!(%error, socket = %self.file.path.display(), "accept failed");
@@ -110,12 +110,12 @@ impl Listener {
 pub struct Connection {
     stream: UnixStream,
     repair: Repair,
-    peer: PeerProcess,
+    peer: Peer,
     _slot: Slot,
 }
 
 impl Connection {
-    fn new(stream: UnixStream, peer: PeerProcess, slot: Slot) -> Self {
+    fn new(stream: UnixStream, peer: Peer, slot: Slot) -> Self {
         Self {
             stream,
             repair: Repair::new(),
@@ -126,7 +126,7 @@ impl Connection {
 
     /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> &PeerProcess {
+    pub fn peer(&self) -> &Peer {
         &self.peer
     }
 }
@@ -174,9 +174,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = PeerProcess;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> PeerProcess {
+    fn connect_info(&self) -> Peer {
         self.peer.clone()
     }
 }
@@ -363,7 +363,7 @@ mod tests {
         let listener = bind(&path, OPTIONS).await.unwrap();
         let (connection, client) = tokio::join!(listener.accept(), UnixStream::connect(&path));
         client.unwrap();
-        let pid = u32::try_from(connection.peer().pid()).unwrap();
+        let pid = u32::try_from(connection.peer().process().unwrap().pid()).unwrap();
         assert_eq!(pid, std::process::id());
     }
 }

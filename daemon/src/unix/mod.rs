@@ -11,7 +11,7 @@ mod slots;
 pub use self::{
     dial::{ConnectError, connect},
     listener::{BindError, BindOptions, Connection, Listener, bind},
-    peer::PeerProcess,
+    peer::{Peer, PeerProcess},
 };
 
 #[cfg(feature = "fuzzing")]

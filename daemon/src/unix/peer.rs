@@ -12,6 +12,65 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
+/// The other end of a connection: its user and group, and the process that opened it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    uid: u32,
+    gid: u32,
+    process: Option<PeerProcess>,
+}
+
+impl Peer {
+    /// Asks the kernel who is at the other end.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let (uid, gid) = (credentials.uid(), credentials.gid());
+        let pid = credentials.pid().and_then(Pid::from_raw);
+        let process = pid.and_then(|pid| {
+            let hold = hold(stream, pid).ok()?;
+            Some(PeerProcess {
+                pid,
+                uid,
+                gid,
+                hold,
+            })
+        });
+        Ok(Self { uid, gid, process })
+    }
+
+    /// The effective user id at the time of the connect.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The effective group id at the time of the connect.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// The process; `None` when it has ended, or lives in a pid namespace that hides it from here, as that of
+    /// another container does.
+    #[must_use]
+    pub fn process(&self) -> Option<&PeerProcess> {
+        self.process.as_ref()
+    }
+}
+
+impl From<PeerProcess> for Peer {
+    fn from(process: PeerProcess) -> Self {
+        Self {
+            uid: process.uid,
+            gid: process.gid,
+            process: Some(process),
+        }
+    }
+}
+
 /// The process that opened a connection, as it was at that moment.
 #[derive(Clone, Debug)]
 pub struct PeerProcess {
@@ -29,26 +88,6 @@ enum Hold {
 }
 
 impl PeerProcess {
-    /// Asks the kernel who is at the other end.
-    ///
-    /// # Errors
-    /// When the process is gone already or lives in a pid namespace that hides it from here.
-    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
-        let credentials = stream.peer_cred()?;
-        let pid = credentials.pid().and_then(Pid::from_raw).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                "peer process is not visible in this pid namespace",
-            )
-        })?;
-        Ok(Self {
-            pid,
-            uid: credentials.uid(),
-            gid: credentials.gid(),
-            hold: hold(stream, pid)?,
-        })
-    }
-
     /// Takes hold of a process that opened no connection, by its id. Whoever names it answers for the id
     /// not having been another process's before.
     ///
@@ -181,7 +220,10 @@ mod tests {
     #[tokio::test]
     async fn peer_of_a_pair_is_this_process_and_alive() {
         let (near, _far) = UnixStream::pair().unwrap();
-        let peer = PeerProcess::of(&near).unwrap();
+        let peer = Peer::of(&near).unwrap();
+        assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
+        let peer = peer.process.unwrap();
         assert_eq!(u32::try_from(peer.pid()).unwrap(), std::process::id());
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
         assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
@@ -239,7 +281,7 @@ mod tests {
     #[tokio::test]
     async fn process_that_became_somebody_else_does_not_count() {
         let (near, _far) = UnixStream::pair().unwrap();
-        let peer = PeerProcess::of(&near).unwrap();
+        let peer = Peer::of(&near).unwrap().process.unwrap();
         assert!(peer.is_alive());
         let uid = peer.uid + 1;
         assert!(

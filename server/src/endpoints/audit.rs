@@ -55,10 +55,11 @@ impl AuditTrail {
             ("authorized_via", means.into()),
         ]);
         match caller {
-            Caller::Local(process) => {
-                call.insert("caller_uid", process.uid().into());
-                call.insert("caller_gid", process.gid().into());
-                if let Ok(path) = std::fs::read_link(process.proc_path().join("exe")) {
+            Caller::Local(peer) => {
+                call.insert("caller_uid", peer.uid().into());
+                call.insert("caller_gid", peer.gid().into());
+                let program = peer.process().map(|one| one.proc_path().join("exe"));
+                if let Some(Ok(path)) = program.map(std::fs::read_link) {
                     call.insert("caller_path", path.to_string_lossy().into());
                 }
             }

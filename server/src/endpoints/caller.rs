@@ -6,15 +6,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use daemon::unix::PeerProcess;
+use daemon::unix::Peer;
 use identity::tls::PeerIdentity;
 use raft_store::AgentRecord;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A process on this host, through the Unix socket. It never has a SPIFFE ID.
-    Local(Arc<PeerProcess>),
+    /// Somebody on this host, through the Unix socket, maybe out of another container. It never has a
+    /// SPIFFE ID.
+    Local(Arc<Peer>),
     /// A peer of the TLS listener.
     Tls {
         /// Where it connects from.
