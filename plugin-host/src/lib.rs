@@ -1,8 +1,8 @@
 //! Plugins that are programs of their own: SPIRE's external plugins, in whatever language.
 //!
 //! A plugin is a child process that speaks gRPC on a socket of its own, found by the line that it prints
-//! ([`handshake`]). What must hold: whatever a plugin does, the process that runs it stays alive and
-//! answers. A plugin that dies or hangs is started again ([`keeper`]), a call has a deadline, an answer
+//! (`handshake`). What must hold: whatever a plugin does, the process that runs it stays alive and
+//! answers. A plugin that dies or hangs is started again (`keeper`), a call has a deadline, an answer
 //! and a line of output have a longest length, and every error names the plugin. Nothing that a plugin
 //! says is believed here beyond its type: who asks checks it.
 //!

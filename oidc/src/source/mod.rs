@@ -88,7 +88,7 @@ pub enum PollError {
     /// The keys do not parse.
     #[error("unusable keys")]
     Keys(#[from] identity::bundle::JwksError),
-    /// The source took longer than [`DEADLINE`].
+    /// The source took longer than it may.
     #[error("no answer within {DEADLINE:?}")]
     Deadline,
 }
