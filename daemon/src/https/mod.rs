@@ -16,7 +16,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, HOST, LOCATION, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Empty};
@@ -51,6 +51,8 @@ pub struct Limits {
 pub struct Document {
     /// The status; a redirection was followed and is never here.
     pub status: StatusCode,
+    /// What it says besides.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -172,7 +174,7 @@ async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Ans
         let location = location.ok_or(GetCause::NoLocation(status))?;
         return Ok(Answer::Elsewhere(location.to_owned()));
     }
-    let mut body = response.into_body();
+    let (head, mut body) = response.into_parts();
     let too_long = GetCause::TooLong(max_len_bytes);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max_len_bytes {
@@ -189,6 +191,7 @@ async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Ans
     }
     Ok(Answer::Document(Document {
         status,
+        headers: head.headers,
         body: document.into(),
     }))
 }

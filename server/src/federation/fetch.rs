@@ -22,7 +22,7 @@ impl Federation {
     ) -> Result<Bundle, FetchError> {
         let tls = self.whom_to_believe(&endpoint.profile).await?;
         let got = https::get(endpoint.url.as_str(), tls, LIMITS).await;
-        let Document { status, body } = got.map_err(FetchError::of_download)?;
+        let Document { status, body, .. } = got.map_err(FetchError::of_download)?;
         if status != http::StatusCode::OK {
             return Err(FetchError::Status {
                 status: status.as_u16(),
