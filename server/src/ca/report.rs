@@ -1,5 +1,6 @@
 //! One log line for each step of an authority, in the words that operators' scripts wait for.
 
+use identity::{bundle::Bundle, tls::TaintedAuthorities};
 use raft_store::{AuthorityKind, AuthorityRecord};
 use tracing::{debug, info};
 
@@ -44,5 +45,44 @@ pub(super) fn step(done: Done, authority: &AuthorityRecord) {
     let is_for_operators = authority.kind == AuthorityKind::X509Root || is_below_upstream;
     if is_for_operators && matches!(done, Done::Activated) {
         debug!(local_authority_id = %authority.id, "Successfully rotated X.509 CA");
+    }
+}
+
+/// Tells of the tainted roots of `before` that `after` does not trust any more, since the upstream revoked them.
+pub(super) fn revoked_above(before: &Bundle, after: &Bundle) {
+    for subject_key_id in tainted_and_gone(before, after) {
+        info!(subject_key_id, "X.509 authority revoked");
+    }
+}
+
+fn tainted_and_gone(before: &Bundle, after: &Bundle) -> Vec<String> {
+    let mut gone = before.clone();
+    gone.x509_authorities.retain(|root| {
+        let mut left = after.x509_authorities.iter();
+        !left.any(|one| one.certificate == root.certificate)
+    });
+    TaintedAuthorities::of(&gone).ids().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::testing::TestAuthority;
+
+    use super::*;
+
+    #[test]
+    fn only_tainted_roots_are_revoked_above() {
+        let mut before = TestAuthority::new("example.org").bundle();
+        let other = TestAuthority::new("example.org").bundle();
+        before.x509_authorities.extend(other.x509_authorities);
+        before.x509_authorities[1].tainted = true;
+        let tainted: Vec<String> = TaintedAuthorities::of(&before).ids().collect();
+        assert_eq!(tainted.len(), 1);
+        assert_eq!(tainted_and_gone(&before, &before), Vec::<String>::new());
+        let mut after = before.clone();
+        after.x509_authorities.pop();
+        assert_eq!(tainted_and_gone(&before, &after), tainted);
+        after.x509_authorities.clear();
+        assert_eq!(tainted_and_gone(&before, &after), tainted);
     }
 }

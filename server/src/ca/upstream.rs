@@ -315,9 +315,14 @@ impl UpstreamTask {
         let store = &self.maker.store;
         let says_nothing = command.x509.is_empty() && command.jwt.is_empty();
         if !says_nothing && store.read(|state| state.lacks_of_upstream(&command)) {
+            let own = &self.maker.policy.trust_domain;
+            let held = store.read(|state| state.bundle(own).cloned());
             let proposal = Proposal::new(now);
             let stored = store.propose(command, proposal).await;
             let bundle = stored.map_err(StepError::Store)?;
+            if let Some(held) = held {
+                report::revoked_above(&held, &bundle);
+            }
             info!(
                 sequence = bundle.sequence,
                 x509_authorities = bundle.x509_authorities.len(),
