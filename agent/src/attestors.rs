@@ -9,7 +9,7 @@ use plugin_host::Plugins;
 use crate::attest::external::External;
 use crate::attest::x509pop::X509Pop;
 use crate::attest::{JoinToken, NodeAttestor};
-use crate::attestor::{Unix, WorkloadAttestor};
+use crate::attestor::{Docker, Unix, WorkloadAttestor};
 use crate::config::{Config, NodeAttestorSettings};
 
 /// The attestors of an agent.
@@ -21,7 +21,7 @@ pub(crate) struct Attestors {
 }
 
 impl Attestors {
-    /// The attestors that `config` names. Takes the join token out of it.
+    /// The attestors that `config` names. Takes the join token and what only they need out of it.
     ///
     /// # Errors
     /// The first that cannot be used, and why.
@@ -30,13 +30,14 @@ impl Attestors {
         let unix = config
             .unix
             .map(|unix| Unix::new(unix.discover_workload_path, unix.workload_size_limit));
+        let docker = config.docker.take().map(Docker::new);
         let mut external = Vec::with_capacity(config.workload_attestors.len());
         for settings in &config.workload_attestors {
             external.push(plugins.load(settings).await?);
         }
         Ok(Self {
             node,
-            workload: WorkloadAttestor::new(unix, external),
+            workload: WorkloadAttestor::new(unix, docker, external),
         })
     }
 }

@@ -168,7 +168,7 @@ fn router() -> Router {
     };
     let parts = Parts {
         callers: Arc::new(Callers::new(
-            WorkloadAttestor::new(Some(Unix::new(false, 0)), Vec::new()),
+            WorkloadAttestor::new(Some(Unix::new(false, 0)), None, Vec::new()),
             Vec::new(),
         )),
         cache: Arc::new(cache()),

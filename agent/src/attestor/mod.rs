@@ -5,6 +5,7 @@
 //! was still alive after the reading, or after the answer of a plugin, which knows the number alone.
 
 mod accounts;
+pub mod docker;
 mod unix;
 
 use daemon::supervisor::chain;
@@ -14,19 +15,25 @@ use identity::selector::{Selector, SelectorError, SelectorSet};
 use plugin_host::{CallError, Plugin, workload_attestor};
 use tracing::error;
 
+pub use docker::{Docker, DockerError};
 pub use unix::{Unix, UnixError};
 
 /// Attests workloads by all configured attestors.
 #[derive(Debug)]
 pub struct WorkloadAttestor {
     unix: Option<Unix>,
+    docker: Option<Docker>,
     plugins: Vec<Plugin>,
 }
 
 impl WorkloadAttestor {
     /// An attestor that asks the given ones.
-    pub fn new(unix: Option<Unix>, plugins: Vec<Plugin>) -> Self {
-        Self { unix, plugins }
+    pub fn new(unix: Option<Unix>, docker: Option<Docker>, plugins: Vec<Plugin>) -> Self {
+        Self {
+            unix,
+            docker,
+            plugins,
+        }
     }
 
     /// The selectors of `peer`, from all attestors that could say anything about it.
@@ -58,9 +65,14 @@ impl WorkloadAttestor {
         &'a self,
         peer: &'a PeerProcess,
     ) -> Vec<BoxFuture<'a, Result<SelectorSet, AttestError>>> {
-        let mut asked: Vec<BoxFuture<'a, _>> = Vec::with_capacity(1 + self.plugins.len());
+        let mut asked: Vec<BoxFuture<'a, _>> = Vec::with_capacity(2 + self.plugins.len());
         if let Some(unix) = &self.unix {
             asked.push(Box::pin(async { Ok(unix.attest(peer.proc_path()).await?) }));
+        }
+        if let Some(docker) = &self.docker {
+            asked.push(Box::pin(async {
+                Ok(docker.attest(peer.proc_path()).await?)
+            }));
         }
         for plugin in &self.plugins {
             asked.push(Box::pin(ask_plugin(plugin, peer.pid())));
@@ -92,6 +104,9 @@ pub enum AttestError {
     /// The attestor `unix` failed.
     #[error("attestor unix failed")]
     Unix(#[from] UnixError),
+    /// The attestor `docker` failed.
+    #[error("attestor docker failed")]
+    Docker(#[from] DockerError),
     /// A plugin failed.
     #[error(transparent)]
     Plugin(#[from] CallError),

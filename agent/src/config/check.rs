@@ -71,6 +71,7 @@ pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
         allow_unauthenticated_verifiers: file.allow_unauthenticated_verifiers,
         allowed_foreign_jwt_claims: file.allowed_foreign_jwt_claims,
         unix: settings.unix,
+        docker: settings.docker,
         workload_attestors: settings.workload_attestors,
         health_checks: file.health_checks,
         explanations: findings.into_explanations()?,

@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod check;
+mod docker;
 mod file;
 mod flags;
 mod plugins;
@@ -73,6 +74,8 @@ pub struct Config {
     pub allowed_foreign_jwt_claims: Vec<String>,
     /// The `unix` workload attestor, unless others are named instead of it.
     pub unix: Option<Unix>,
+    /// The `docker` workload attestor, if it is named.
+    pub docker: Option<crate::attestor::docker::Settings>,
     /// Workload attestors that are programs of their own.
     pub workload_attestors: Vec<plugin_host::Settings>,
     /// Who may act for others over the admin socket.

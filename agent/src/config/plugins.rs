@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use daemon::config::{Findings, Plugin, PluginProblem, PluginProblems, UnknownPlugin};
-use daemon::hcl::DecodeError;
+use daemon::hcl::{DecodeError, Object};
 use plugin_host::{Kind, Settings as Program};
 
-use super::{KeyManager, NodeAttestorSettings, Unix};
+use super::{KeyManager, NodeAttestorSettings, Unix, docker};
 use crate::attest::x509pop::{self, Source};
+use crate::attestor::docker::{NAME as DOCKER, Settings as Docker};
 
 /// The kinds of SPIRE's agent.
 pub(super) const KINDS: [&str; 4] = [
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     pub(super) node_attestor: Option<NodeAttestorSettings>,
     /// The `unix` attestor, which is there unless others are named.
     pub(super) unix: Option<Unix>,
+    /// The `docker` attestor, if it is named.
+    pub(super) docker: Option<Docker>,
     /// The workload attestors that are programs.
     pub(super) workload_attestors: Vec<Program>,
 }
@@ -43,11 +46,12 @@ pub(super) fn check(
     data_dir: &Path,
     findings: &mut Findings,
 ) -> anyhow::Result<Settings> {
-    let mut problems = Vec::new();
+    let mut problems: Vec<PluginProblem> = Vec::new();
     let mut settings = Settings {
         key_manager: None,
         node_attestor: None,
         unix: plugins.is_empty().then(Unix::default),
+        docker: None,
         workload_attestors: Vec::new(),
     };
     for plugin in plugins {
@@ -64,6 +68,12 @@ pub(super) fn check(
             Verdict::NodePlugin(Err(reason)) | Verdict::WorkloadPlugin(Err(reason)) => {
                 problems.push(plugin.problem(reason));
             }
+            Verdict::Docker => match docker::take(plugin) {
+                Ok(docker) => settings.docker = Some(docker),
+                Err(reasons) => {
+                    problems.extend(reasons.into_iter().map(|reason| plugin.problem(reason)));
+                }
+            },
             Verdict::Unix => settings.unix = Some(take_unix(plugin, findings)?),
             Verdict::DiskKeys => {
                 settings.key_manager = Some(take_disk(plugin, data_dir, findings)?);
@@ -91,6 +101,7 @@ enum Verdict {
     NodePlugin(Result<Program, String>),
     WorkloadPlugin(Result<Program, String>),
     Used,
+    Docker,
     Unix,
     DiskKeys,
     MemoryKeys,
@@ -117,6 +128,7 @@ fn verdict(plugin: &Plugin) -> Result<Verdict, UnknownPlugin> {
         "NodeAttestor" if name == "join_token" => Verdict::Used,
         "NodeAttestor" if name == x509pop::NAME => Verdict::X509Pop,
         "WorkloadAttestor" if name == "unix" => Verdict::Unix,
+        "WorkloadAttestor" if name == DOCKER => Verdict::Docker,
         kind if later_names(kind).contains(&name) => Verdict::Later,
         kind => {
             let name = name.to_owned();
@@ -145,14 +157,7 @@ fn take_x509pop(plugin: &Plugin) -> Result<Source, Vec<String>> {
     };
     let [private_key, certificate, intermediates, socket] =
         take().map_err(|error| vec![format!("unable to decode configuration: {error}")])?;
-    let mut problems = Vec::new();
-    let unknown: Vec<_> = data.unknown().into_iter().map(|key| key.name).collect();
-    if !unknown.is_empty() {
-        problems.push(format!(
-            "unknown configurations detected: {}",
-            unknown.join(",")
-        ));
-    }
+    let mut problems: Vec<_> = unknown_keys(&data).into_iter().collect();
     let source = match (socket, private_key, certificate) {
         (Some(socket), _, _) => {
             let text = socket.to_string_lossy();
@@ -180,6 +185,13 @@ fn take_x509pop(plugin: &Plugin) -> Result<Source, Vec<String>> {
         true => Ok(source),
         false => Err(problems),
     }
+}
+
+/// A complaint about the keys that nobody took, in SPIRE's words.
+pub(super) fn unknown_keys(data: &Object) -> Option<String> {
+    let unknown: Vec<_> = data.unknown().into_iter().map(|key| key.name).collect();
+    let names = unknown.join(",");
+    (!unknown.is_empty()).then(|| format!("unknown configurations detected: {names}"))
 }
 
 fn take_unix(plugin: &Plugin, findings: &mut Findings) -> anyhow::Result<Unix> {
@@ -243,7 +255,7 @@ fn later_names(kind: &str) -> &'static [&'static str] {
             "tpm_devid",
         ],
         "SVIDStore" => &["aws_secretsmanager", "gcp_secretmanager"],
-        "WorkloadAttestor" => &["docker", "k8s", "slurm", "systemd", "windows"],
+        "WorkloadAttestor" => &["k8s", "slurm", "systemd", "windows"],
         _ => &[],
     }
 }

@@ -23,7 +23,7 @@ fn loaded(path: &str) -> Config {
 }
 
 /// SPIRE's keys and ours, by section.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     ("", &["agent", "plugins", "telemetry", "health_checks"]),
     (
         "agent",
@@ -101,6 +101,19 @@ const KEYS: [(&str, &[&str]); 6] = [
             "disable_spiffe_cert_validation",
         ],
     ),
+    (
+        "docker",
+        &[
+            "container_id_cgroup_matchers",
+            "docker_socket_path",
+            "docker_version",
+            "podman_socket_path",
+            "podman_socket_path_template",
+            "sigstore",
+            "use_new_container_locator",
+            "verbose_container_locator_logs",
+        ],
+    ),
     ("unix", &["discover_workload_path", "workload_size_limit"]),
 ];
 
@@ -138,8 +151,8 @@ fn every_key_is_known_to_the_reader() {
             let text = match section {
                 "" => format!("{BASE} {line}"),
                 "agent" => format!("{BASE} agent {{ {line} }}"),
-                "unix" => format!(
-                    "{BASE} plugins {{ WorkloadAttestor \"unix\" {{ plugin_data {{ {line} }} }} }}"
+                "docker" | "unix" => format!(
+                    "{BASE} plugins {{ WorkloadAttestor \"{section}\" {{ plugin_data {{ {line} }} }} }}"
                 ),
                 "ratelimit" => {
                     format!("{BASE} agent {{ experimental {{ ratelimit {{ {line} }} }} }}")

@@ -383,8 +383,8 @@ fn named_plugins_must_be_enough_and_there() {
         "SPIRE agent configuration file is invalid.\nValidation errors:\n\tWorkloadAttestor:\n\t\tconstraint not satisfied: expected at least 1 but got 0"
     );
     assert_eq!(
-        report(&format!("{join} WorkloadAttestor \"docker\" {{}}")),
-        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tWorkloadAttestor \"docker\":\n\t\tnot supported yet"
+        report(&format!("{join} WorkloadAttestor \"k8s\" {{}}")),
+        "SPIRE agent configuration file is invalid.\nValidation errors:\n\tWorkloadAttestor \"k8s\":\n\t\tnot supported yet"
     );
     assert_eq!(
         report(&format!("{join} WorkloadAttestor \"nope\" {{}}")),
@@ -433,6 +433,60 @@ fn x509pop_is_taken_or_all_that_is_wrong_told() {
         refusal(&text("nope = 1")),
         "SPIRE agent configuration file is invalid.\nValidation errors:\n\tNodeAttestor \"x509pop\":\n\t\tunknown configurations detected: nope\n\t\tprivate_key_path is required\n\t\tcertificate_path is required"
     );
+}
+
+#[test]
+fn docker_is_taken_or_all_that_is_wrong_told() {
+    use crate::attestor::docker::{Locator, Settings};
+    let text = |data: &str| {
+        format!(
+            "{} plugins {{ KeyManager \"memory\" {{}} NodeAttestor \"join_token\" {{}}
+             WorkloadAttestor \"docker\" {{ plugin_data {{ {data} }} }} }}",
+            with("")
+        )
+    };
+    let taken = |data: &str| load_text(&text(data)).unwrap().docker.unwrap();
+    assert_eq!(taken(""), Settings::default());
+    assert!(load_text(&text("")).unwrap().unix.is_none());
+    assert_eq!(load_text(&with("")).unwrap().docker, None);
+    let settings = taken(
+        "docker_socket_path = \"unix:///d.sock\" docker_version = \"1.41\"
+         podman_socket_path = \"unix:///p.sock\" verbose_container_locator_logs = true
+         use_new_container_locator = true",
+    );
+    assert_eq!(settings.socket, Path::new("/d.sock"));
+    assert_eq!(settings.version.unwrap().to_string(), "1.41");
+    assert_eq!(settings.podman_socket, Path::new("/p.sock"));
+    assert!(settings.is_verbose && !settings.rootless_podman.is_believed);
+    let settings = taken("podman_socket_path_template = \"unix:///run/user/%d/p.sock\"");
+    assert!(settings.rootless_podman.is_believed);
+    let matchers = "container_id_cgroup_matchers = [\"/docker/<id>\"]";
+    let settings = taken(&format!("{matchers} use_new_container_locator = false"));
+    assert!(matches!(settings.locator, Locator::ByPatterns(_)));
+
+    let problems = |data: &str| {
+        let refusal = refusal(&text(data));
+        let problems = refusal
+            .split_once("WorkloadAttestor \"docker\":\n\t\t")
+            .unwrap();
+        problems.1.replace("\n\t\t", "|")
+    };
+    assert!(
+        problems(matchers).starts_with(
+            "the new container locator and custom cgroup matchers cannot both be used"
+        )
+    );
+    assert_eq!(
+        problems(
+            "docker_host = \"x\" sigstore {} docker_version = \"1\" docker_socket_path = \"tcp://h:2375\""
+        ),
+        "sigstore is not supported yet|unknown configurations detected: docker_host|unable to parse docker host \"tcp://h:2375\": it must be unix:// and the path of a socket|invalid API version (1): must be formatted <major>.<minor>"
+    );
+    assert_eq!(
+        problems("podman_socket_path_template = \"unix:///p.sock\""),
+        "invalid podman_socket_path_template: template must contain exactly one %d UID placeholder"
+    );
+    assert!(problems("docker_version = {}").starts_with("unable to decode configuration: "));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod admin;
 mod attestation;
 mod bootstrap;
 mod connections;
+mod docker;
 mod fake_server;
 mod harness;
 mod jwt;
