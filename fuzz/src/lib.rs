@@ -14,6 +14,7 @@ pub mod agent_storage;
 pub mod attestation;
 pub mod certificate;
 pub mod config;
+pub mod containers;
 pub mod csr;
 pub mod edges;
 pub mod hcl;
