@@ -7,18 +7,20 @@ use http::StatusCode;
 use super::{DIAL_WITHIN, MAX_REDIRECTS};
 use crate::{command_line::errno_text, duration::format_go};
 
-/// A download that failed; the cause is its source.
+/// A download or request that failed; the cause is its source.
 #[derive(Debug, thiserror::Error)]
-#[error("Get {url:?}")]
+#[error("{verb} {url:?}")]
 pub struct GetError {
+    verb: &'static str,
     url: Box<str>,
     #[source]
     cause: GetCause,
 }
 
 impl GetError {
-    pub(super) fn new(url: &str, cause: GetCause) -> Self {
+    pub(super) fn new(verb: &'static str, url: &str, cause: GetCause) -> Self {
         Self {
+            verb,
             url: url.into(),
             cause,
         }

@@ -1,4 +1,4 @@
-//! Downloads over HTTPS: one document, bounded in length and time.
+//! Downloads over HTTPS, and single requests: one document, bounded in length and time.
 //!
 //! Nothing but TLS is spoken, also where a redirection leads, and every host on the way is
 //! authenticated as the first one is. Nothing is kept between two downloads. From a program of this
@@ -6,6 +6,7 @@
 
 mod error;
 mod roots;
+mod send;
 mod socket;
 mod target;
 
@@ -19,7 +20,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, HOST, LOCATION, USER_AGENT},
 };
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::{Body as _, Incoming},
     client::conn::http1,
@@ -30,10 +31,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use self::error::{GetCause, GetError};
-pub use self::roots::{NoRoots, web_client_config};
+pub use self::roots::{NoRoots, client_config_believing, web_client_config};
+pub use self::send::send;
 pub use self::socket::get_from_socket;
 use self::target::Target;
 
@@ -68,7 +70,7 @@ pub async fn get(url: &str, tls: Arc<ClientConfig>, limits: Limits) -> Result<Do
     let download = follow(url, tls, limits.max_len_bytes);
     let ended = tokio::time::timeout(limits.within, download).await;
     let ended = ended.unwrap_or(Err(GetCause::TimedOut(limits.within)));
-    ended.map_err(|cause| GetError::new(url, cause))
+    ended.map_err(|cause| GetError::new("Get", url, cause))
 }
 
 async fn follow(
@@ -96,12 +98,18 @@ async fn ask(
     tls: Arc<ClientConfig>,
     max_len_bytes: usize,
 ) -> Result<Answer, GetCause> {
+    exchange(target, connect(target, tls).await?, max_len_bytes).await
+}
+
+async fn connect(
+    target: &Target,
+    tls: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, GetCause> {
     let stream = dial(target).await?;
-    let stream = TlsConnector::from(tls)
+    TlsConnector::from(tls)
         .connect(target.server_name(), stream)
         .await
-        .map_err(GetCause::Handshake)?;
-    exchange(target, stream, max_len_bytes).await
+        .map_err(GetCause::Handshake)
 }
 
 /// The first of the host's addresses that answers.
@@ -135,15 +143,24 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     max_len_bytes: usize,
 ) -> Result<Answer, GetCause> {
+    let judge = |response| judge(response, max_len_bytes);
+    converse(request(target)?, stream, judge).await
+}
+
+/// Sends one request, and answers what `take` makes of the response.
+async fn converse<T, F: Future<Output = Result<T, GetCause>>>(
+    request: Request<Full<Bytes>>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    take: impl FnOnce(Response<Incoming>) -> F,
+) -> Result<T, GetCause> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_LEN_BYTES)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(GetCause::Http)?;
-    let request = request(target)?;
     let exchange = async {
         let response = sender.send_request(request).await;
-        judge(response.map_err(GetCause::Http)?, max_len_bytes).await
+        take(response.map_err(GetCause::Http)?).await
     };
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
@@ -154,7 +171,7 @@ async fn exchange(
     }
 }
 
-fn request(target: &Target) -> Result<Request<Empty<Bytes>>, GetCause> {
+fn request(target: &Target) -> Result<Request<Full<Bytes>>, GetCause> {
     let request = Request::builder()
         .method(Method::GET)
         .version(Version::HTTP_11)
@@ -162,8 +179,8 @@ fn request(target: &Target) -> Result<Request<Empty<Bytes>>, GetCause> {
         .header(HOST, target.authority())
         .header(USER_AGENT, HeaderValue::from_static("conclave"))
         .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::new());
-    request.map_err(|_unfit| GetCause::Url("a part of it cannot be sent"))
+        .body(Full::default());
+    request.map_err(|_unfit| GetCause::Url(UNSENDABLE))
 }
 
 async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Answer, GetCause> {
@@ -174,7 +191,15 @@ async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Ans
         let location = location.ok_or(GetCause::NoLocation(status))?;
         return Ok(Answer::Elsewhere(location.to_owned()));
     }
-    let (head, mut body) = response.into_parts();
+    let (head, body) = response.into_parts();
+    Ok(Answer::Document(Document {
+        status,
+        headers: head.headers,
+        body: read_whole(body, max_len_bytes).await?,
+    }))
+}
+
+async fn read_whole(mut body: Incoming, max_len_bytes: usize) -> Result<Bytes, GetCause> {
     let too_long = GetCause::TooLong(max_len_bytes);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max_len_bytes {
@@ -189,15 +214,13 @@ async fn judge(response: Response<Incoming>, max_len_bytes: usize) -> Result<Ans
             document.extend_from_slice(&data);
         }
     }
-    Ok(Answer::Document(Document {
-        status,
-        headers: head.headers,
-        body: document.into(),
-    }))
+    Ok(document.into())
 }
 
 /// How many redirections are followed, as in Go's client.
 pub const MAX_REDIRECTS: usize = 10;
+
+const UNSENDABLE: &str = "a part of it cannot be sent";
 
 const DIAL_WITHIN: Duration = Duration::from_secs(10);
 const MAX_ADDRESSES: usize = 8;

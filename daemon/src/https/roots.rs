@@ -23,6 +23,12 @@ pub fn web_client_config() -> Result<Arc<ClientConfig>, NoRoots> {
             problems: problems.collect::<Vec<_>>().join(", "),
         });
     }
+    Ok(client_config_believing(roots))
+}
+
+/// As [`web_client_config`], for those who know whom to believe.
+#[must_use]
+pub fn client_config_believing(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -31,7 +37,7 @@ pub fn web_client_config() -> Result<Arc<ClientConfig>, NoRoots> {
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// The machine has no root certificates, so no host of the web can be believed.

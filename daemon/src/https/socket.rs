@@ -19,7 +19,7 @@ pub async fn get_from_socket(
 ) -> Result<Document, GetError> {
     let ended = tokio::time::timeout(limits.within, ask(url, socket, limits.max_len_bytes)).await;
     let ended = ended.unwrap_or(Err(GetCause::TimedOut(limits.within)));
-    ended.map_err(|cause| GetError::new(url, cause))
+    ended.map_err(|cause| GetError::new("Get", url, cause))
 }
 
 async fn ask(url: &str, socket: &Path, max_len_bytes: usize) -> Result<Document, GetCause> {

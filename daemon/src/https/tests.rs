@@ -230,3 +230,38 @@ async fn who_says_nothing_is_not_waited_for() {
     assert!(text.ends_with(": no complete answer within 20s"), "{text}");
     drop(listener);
 }
+
+#[tokio::test]
+async fn a_request_is_answered_as_it_is_and_not_led_elsewhere() {
+    let answer = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /\r\nreplay-nonce: n\r\n\
+                  content-length: 3\r\n\r\nabc";
+    let host = Host::start(answer.into()).await;
+    let send = async |method: Method| {
+        let request = Request::builder().method(method).uri(host.url("/a?b"));
+        let request = request.body(Bytes::from_static(b"{}")).unwrap();
+        send(request, trusting(&host.root), LIMITS).await.unwrap()
+    };
+    let answered = send(Method::POST).await;
+    assert_eq!(answered.status(), StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(answered.headers()["replay-nonce"], "n");
+    assert_eq!(answered.body(), "abc");
+    assert_eq!(send(Method::HEAD).await.body(), "");
+}
+
+#[tokio::test]
+async fn a_request_that_fails_is_named_by_its_method() {
+    let host = Host::start(ok(&"x".repeat(1001))).await;
+    let request = Request::post(host.url("/")).body(Bytes::new()).unwrap();
+    let error = send(request, trusting(&host.root), LIMITS).await;
+    let error = chain(&error.unwrap_err()).replace(&host.address.port().to_string(), "PORT");
+    assert_eq!(
+        error,
+        "Post \"https://localhost:PORT/\": the document is longer than 1000 bytes"
+    );
+    let request = Request::post("http://localhost/").body(Bytes::new());
+    let refused = send(request.unwrap(), trusting(&host.root), LIMITS).await;
+    assert_eq!(
+        chain(&refused.unwrap_err()),
+        "Post \"http://localhost/\": unusable URL: the scheme is not https"
+    );
+}

@@ -11,10 +11,12 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::Answer;
+use super::{
+    Answer,
+    handshake::{Handshakes, Unvarying, shake_hands},
+};
 use crate::{
     supervisor::Shutdown,
     unix::{Connection, Listener as UnixListener},
@@ -40,7 +42,7 @@ pub struct Listener(Kind);
 
 enum Kind {
     Plain(TcpListener),
-    Tls(TcpListener, TlsAcceptor),
+    Tls(TcpListener, Arc<dyn Handshakes>),
     Unix(UnixListener),
 }
 
@@ -58,8 +60,19 @@ impl Listener {
     /// # Errors
     /// [`BindError`] with the address.
     pub async fn tls(address: &str, config: Arc<rustls::ServerConfig>) -> Result<Self, BindError> {
+        Self::tls_by_hello(address, Arc::new(Unvarying(config))).await
+    }
+
+    /// As [`Listener::tls`], with what `handshakes` chooses for each connection.
+    ///
+    /// # Errors
+    /// [`BindError`] with the address.
+    pub async fn tls_by_hello(
+        address: &str,
+        handshakes: Arc<dyn Handshakes>,
+    ) -> Result<Self, BindError> {
         let listener = bind(address).await?;
-        Ok(Self(Kind::Tls(listener, TlsAcceptor::from(config))))
+        Ok(Self(Kind::Tls(listener, handshakes)))
     }
 
     /// For HTTP in the clear over a bound Unix socket.
@@ -116,9 +129,9 @@ impl Listener {
                 let (stream, remote) = accept_tcp(listener).await;
                 Accepted::Plain(stream, remote)
             }
-            Kind::Tls(listener, acceptor) => {
+            Kind::Tls(listener, handshakes) => {
                 let (stream, remote) = accept_tcp(listener).await;
-                Accepted::Tls(stream, remote, acceptor.clone())
+                Accepted::Tls(stream, remote, Arc::clone(handshakes))
             }
             Kind::Unix(listener) => Accepted::Unix(Box::new(listener.accept().await)),
         }
@@ -147,7 +160,7 @@ pub struct BindError {
 
 enum Accepted {
     Plain(TcpStream, SocketAddr),
-    Tls(TcpStream, SocketAddr, TlsAcceptor),
+    Tls(TcpStream, SocketAddr, Arc<dyn Handshakes>),
     Unix(Box<Connection>),
 }
 
@@ -161,10 +174,11 @@ impl Accepted {
                 };
                 answer(stream, origin, documents).await;
             }
-            Self::Tls(stream, remote, acceptor) => {
-                let handshake = acceptor.accept(stream);
+            Self::Tls(stream, remote, handshakes) => {
+                let handshake = shake_hands(stream, &*handshakes);
                 let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                    Ok(Ok(stream)) => stream,
+                    Ok(Ok(Some(stream))) => stream,
+                    Ok(Ok(None)) => return,
                     Ok(Err(error)) => {
                         debug!(%error, %remote, "TLS handshake failed");
                         return;

@@ -4,11 +4,13 @@
 //! request body is ever read.
 
 mod certificate_files;
+mod handshake;
 mod listener;
 mod text;
 
 pub use self::{
     certificate_files::{CertificateFiles, CertificateFilesError, server_config},
+    handshake::{Handshake, Handshakes, Hello},
     listener::{BindError, Documents, Listener, Origin},
     text::{Answer, empty, plain_text},
 };
