@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use acme::{proof::ProvingHandshakes, tender::Tender};
 use daemon::{
     log::LogControl,
     supervisor::{Shutdown, Supervisor},
@@ -15,9 +16,11 @@ use crate::{
     config::{Config, Listen},
     discovery::Names,
     documents::{Parameters, PublicDocuments},
+    domains::Domains,
     health::Probes,
     key_set::KeySet,
     source,
+    web_certificates::WebCertificates,
 };
 
 /// How long tasks may take to stop.
@@ -42,7 +45,7 @@ pub async fn run(config: Config, log: LogControl, shutdown: Shutdown) -> anyhow:
     };
     let keys = Arc::new(KeySet::new(Arc::new(SystemClock), key_use));
     let mut supervisor = Supervisor::stopped_by(shutdown);
-    let listener = listen(config.listen, &mut supervisor).await?;
+    let listener = listen(config.listen, &config.domains, &mut supervisor).await?;
     if let Some(checks) = config.health_checks {
         let address = format!(":{}", checks.bind_port);
         let listener = Listener::plain(&address).await?;
@@ -73,7 +76,11 @@ pub async fn run(config: Config, log: LogControl, shutdown: Shutdown) -> anyhow:
 }
 
 /// Binds the listener, and starts what keeps its certificate current.
-async fn listen(listen: Listen, supervisor: &mut Supervisor) -> anyhow::Result<Listener> {
+async fn listen(
+    listen: Listen,
+    domains: &Domains,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<Listener> {
     match listen {
         Listen::Insecure { address } => {
             let listener = Listener::plain(&address).await?;
@@ -85,6 +92,26 @@ async fn listen(listen: Listen, supervisor: &mut Supervisor) -> anyhow::Result<L
             let address = path.display();
             info!(network = "unix", %address, "Serving HTTP");
             Ok(Listener::unix(listener))
+        }
+        Listen::Acme {
+            address,
+            settings,
+            cache,
+        } => {
+            if cache.is_none() {
+                warn!(
+                    "cache_dir is empty: every start orders certificates, and an ACME server takes only so many"
+                );
+            }
+            let certificates = WebCertificates::open(cache, settings.directory_url())?;
+            let usual = server_config(certificates.clone())?;
+            let handshakes = ProvingHandshakes::new(usual, Arc::clone(&certificates));
+            let listener = Listener::tls_by_hello(&address, Arc::new(handshakes)).await?;
+            info!(address, "Serving HTTPS via ACME");
+            let names = domains.names();
+            let tender = Tender::new(settings, names, certificates, Arc::new(SystemClock));
+            supervisor.start("acme", |shutdown| tender.run(shutdown));
+            Ok(listener)
         }
         Listen::CertificateFiles {
             address,

@@ -1,7 +1,7 @@
 //! The OIDC discovery provider: publishes the keys that verify JWT-SVIDs where OpenID Connect looks for them.
 //!
 //! What must hold: a key is served only while its source has it, to callers who came by one of the
-//! configured domains, and nothing but public keys is ever held. The modules, from key to caller:
+//! configured domains, and no key that signs tokens is ever held. The modules, from key to caller:
 //!
 //! - [`config`]: what `oidc-discovery-provider.conf` says, checked.
 //! - [`source`]: where keys come from: a server, an agent or a file.
@@ -9,6 +9,7 @@
 //! - [`domains`]: by which names callers may come.
 //! - [`discovery`]: the document that leads to the keys.
 //! - [`documents`]: the two documents over HTTP.
+//! - [`web_certificates`]: certificates of the domains, by ACME.
 //! - [`health`]: whether keys are still being found.
 //! - [`cli`], [`app`]: the command line, and the parts put together.
 
@@ -21,3 +22,4 @@ pub mod domains;
 pub mod health;
 pub mod key_set;
 pub mod source;
+pub mod web_certificates;

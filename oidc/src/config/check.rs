@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use acme::settings::{Settings, check_domain};
 use anyhow::{Context as _, bail, ensure};
 use daemon::{duration, log};
 use identity::trust_domain::TrustDomain;
@@ -27,11 +28,15 @@ pub(super) fn check(file: File) -> anyhow::Result<Config> {
     };
     let source = check_source(file.server_api, file.workload_api, file.file);
     let explanations = file.findings.into_explanations()?;
-    let listen = check_listen(
+    let others = (
         file.serving_cert_file,
         file.insecure_addr,
         file.listen_socket_path,
-    )?;
+    );
+    let listen = match file.acme {
+        Some(acme) => check_acme(acme, &domains, &others),
+        None => check_listen(others),
+    }?;
     let (source, poll_interval) = source?;
     let jwt_issuer = file.jwt_issuer.as_deref().map(check_issuer).transpose()?;
     let jwks_uri = file.jwks_uri.as_deref().map(HttpUrl::parse).transpose();
@@ -64,11 +69,55 @@ pub(super) fn check(file: File) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn check_listen(
-    serving: Option<file::ServingCertFile>,
-    insecure_addr: Option<String>,
-    socket: Option<String>,
+/// The listeners beside ACME's: with certificate files, in the clear, and on a socket.
+type OtherListeners = (
+    Option<file::ServingCertFile>,
+    Option<String>,
+    Option<String>,
+);
+
+fn check_acme(
+    acme: file::Acme,
+    domains: &Domains,
+    (serving, insecure_addr, socket): &OtherListeners,
 ) -> anyhow::Result<Listen> {
+    ensure!(
+        insecure_addr.is_none(),
+        "insecure_addr and the acme section are mutually exclusive"
+    );
+    ensure!(
+        acme.tos_accepted,
+        "tos_accepted must be set to true in the acme configuration section"
+    );
+    let email = acme
+        .email
+        .context("email must be configured in the acme configuration section")?;
+    ensure!(
+        serving.is_none(),
+        "acme and serving_cert_file are mutually exclusive"
+    );
+    ensure!(
+        socket.is_none(),
+        "listen_socket_path and the acme section are mutually exclusive"
+    );
+    for domain in domains.names() {
+        check_domain(domain).context("the acme section cannot be used with all domains")?;
+    }
+    let directory_url = acme.directory_url.unwrap_or_default();
+    let settings = Settings::new(&directory_url, &email, acme.tos_accepted);
+    let cache = acme
+        .cache_dir
+        .unwrap_or_else(|| DEFAULT_CACHE_DIR.to_owned());
+    Ok(Listen::Acme {
+        address: acme
+            .addr
+            .unwrap_or_else(|| DEFAULT_HTTPS_ADDRESS.to_owned()),
+        settings: settings.context("invalid acme configuration section")?,
+        cache: (!cache.is_empty()).then(|| cache.into()),
+    })
+}
+
+fn check_listen((serving, insecure_addr, socket): OtherListeners) -> anyhow::Result<Listen> {
     match (serving, insecure_addr, socket) {
         (Some(serving), None, None) => check_serving(serving),
         (None, Some(address), None) => Ok(Listen::Insecure { address }),
@@ -219,6 +268,8 @@ fn interval(text: Option<&str>, default: Duration, what: &str) -> anyhow::Result
     })
 }
 
+/// As in SPIRE: where the process was started.
+const DEFAULT_CACHE_DIR: &str = "./.acme-cache";
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_FILE_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_HTTPS_ADDRESS: &str = ":443";

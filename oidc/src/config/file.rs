@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) allow_insecure_scheme: bool,
     pub(super) insecure_addr: Option<String>,
     pub(super) listen_socket_path: Option<String>,
+    pub(super) acme: Option<Acme>,
     pub(super) serving_cert_file: Option<ServingCertFile>,
     pub(super) server_api: Option<ServerApi>,
     pub(super) workload_api: Option<WorkloadApi>,
@@ -23,6 +24,16 @@ pub(super) struct File {
     pub(super) jwks_uri: Option<String>,
     pub(super) server_path_prefix: Option<String>,
     pub(super) findings: Findings,
+}
+
+#[derive(Debug)]
+pub(super) struct Acme {
+    pub(super) directory_url: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) tos_accepted: bool,
+    /// An empty one is another than none.
+    pub(super) cache_dir: Option<String>,
+    pub(super) addr: Option<String>,
 }
 
 #[derive(Debug)]
@@ -67,7 +78,7 @@ impl File {
     pub(super) fn take(mut document: Object) -> anyhow::Result<Self> {
         let mut findings = Findings::new();
         take_pipe(&mut document, "experimental", &mut findings)?;
-        findings.refuse("", &mut document, &["acme"]);
+        let acme = take_acme(&mut document, &mut findings)?;
         let serving_cert_file = take_serving_cert_file(&mut document, &mut findings)?;
         let server_api = take_server_api(&mut document, &mut findings)?;
         let workload_api = take_workload_api(&mut document, &mut findings)?;
@@ -88,6 +99,7 @@ impl File {
             jwt_issuer: text(&mut document, "jwt_issuer")?,
             jwks_uri: text(&mut document, "jwks_uri")?,
             server_path_prefix: text(&mut document, "server_path_prefix")?,
+            acme,
             serving_cert_file,
             server_api,
             workload_api,
@@ -116,6 +128,21 @@ fn take_pipe(object: &mut Object, section: &str, findings: &mut Findings) -> any
     findings.explain(section, &mut block, &pipes, "it is for Windows");
     findings.finish(section, &block);
     Ok(())
+}
+
+fn take_acme(document: &mut Object, findings: &mut Findings) -> anyhow::Result<Option<Acme>> {
+    let Some(mut block) = document.take_block("acme")? else {
+        return Ok(None);
+    };
+    let taken = Acme {
+        directory_url: text(&mut block, "directory_url")?,
+        email: text(&mut block, "email")?,
+        tos_accepted: block.take_bool("tos_accepted")?.unwrap_or(false),
+        cache_dir: block.take_string("cache_dir")?,
+        addr: text(&mut block, "addr")?,
+    };
+    findings.finish("acme", &block);
+    Ok(Some(taken))
 }
 
 fn take_serving_cert_file(

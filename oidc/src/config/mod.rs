@@ -8,6 +8,7 @@ mod url;
 
 use std::{path::Path, path::PathBuf, time::Duration};
 
+use acme::settings::Settings;
 use daemon::{config::Expand, log};
 
 pub use self::url::{HttpUrl, UrlError};
@@ -56,6 +57,15 @@ pub enum Listen {
     Socket {
         /// The socket.
         path: PathBuf,
+    },
+    /// HTTPS with a certificate of each domain, by ACME.
+    Acme {
+        /// `HOST:PORT`.
+        address: String,
+        /// Whom to ask for them.
+        settings: Settings,
+        /// Where they are kept, if anywhere.
+        cache: Option<PathBuf>,
     },
     /// HTTPS with a certificate from files.
     CertificateFiles {
@@ -108,7 +118,7 @@ impl Config {
     #[must_use]
     pub fn holds_a_key(&self) -> bool {
         match self.listen {
-            Listen::CertificateFiles { .. } => true,
+            Listen::Acme { .. } | Listen::CertificateFiles { .. } => true,
             Listen::Insecure { .. } | Listen::Socket { .. } => false,
         }
     }

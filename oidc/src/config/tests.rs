@@ -81,8 +81,31 @@ fn shipped_samples_load_and_the_full_one_shows_every_key() {
     }
 }
 
+/// What stands behind a "#" loads, too.
+#[test]
+fn the_sample_of_acme_loads() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("../deploy/conf/oidc-provider-full.conf");
+    let text = std::fs::read_to_string(path).unwrap();
+    let block = text.lines().skip_while(|line| *line != "# acme {");
+    let block = block.take_while(|line| *line != "# }");
+    let block: Vec<_> = block.map(|line| line.trim_start_matches("# ")).collect();
+    let config = loaded(&format!("{SOURCE}\n{}\n}}", block.join("\n")));
+    let Listen::Acme {
+        address,
+        settings,
+        cache,
+    } = config.listen
+    else {
+        panic!("{:?}", config.listen);
+    };
+    assert_eq!(settings.directory_url(), acme::settings::LETS_ENCRYPT);
+    assert_eq!(address, ":443");
+    assert_eq!(cache, Some("./.acme-cache".into()));
+}
+
 const KEYS: &str = "log_format log_level log_path log_requests domains set_key_use allow_insecure_scheme \
-    insecure_addr listen_socket_path serving_cert_file cert_file_path key_file_path addr \
+    insecure_addr listen_socket_path acme directory_url email tos_accepted cache_dir serving_cert_file cert_file_path key_file_path addr \
     file_sync_interval server_api address poll_interval workload_api socket_path trust_domain file path \
     health_checks bind_port live_path ready_path jwt_issuer jwks_uri server_path_prefix";
 
@@ -167,6 +190,86 @@ fn what_is_missing_or_twice_is_told_in_spires_words() {
     assert_eq!(error.to_string(), "at least one domain must be configured");
 }
 
+const ACME: &str = "acme { tos_accepted = true email = \"a@b.test\" }";
+
+#[test]
+fn acme_takes_spires_keys_and_defaults() {
+    let config = loaded(&format!("{SOURCE}\n{ACME}"));
+    assert!(config.holds_a_key());
+    let Listen::Acme {
+        address,
+        settings,
+        cache,
+    } = config.listen
+    else {
+        panic!("{:?}", config.listen);
+    };
+    assert_eq!(address, ":443");
+    assert_eq!(cache, Some("./.acme-cache".into()));
+    assert_eq!(settings.email(), "a@b.test");
+    let directory = "https://acme-v02.api.letsencrypt.org/directory";
+    assert_eq!(settings.directory_url(), directory);
+    let config = loaded(&format!(
+        "{SOURCE}\nacme {{ tos_accepted = true email = \"a@b\" cache_dir = \"\" addr = \":1\" directory_url = \"https://a/\" }}"
+    ));
+    let Listen::Acme {
+        address,
+        settings,
+        cache,
+    } = config.listen
+    else {
+        panic!("{:?}", config.listen);
+    };
+    assert_eq!((&*address, cache), (":1", None));
+    assert_eq!(settings.directory_url(), "https://a/");
+}
+
+#[test]
+fn acme_that_cannot_be_is_refused_in_spires_words() {
+    for (listen, expected) in [
+        (
+            "acme { email = \"a@b.test\" }".to_owned(),
+            "tos_accepted must be set to true in the acme configuration section",
+        ),
+        (
+            "acme { tos_accepted = true }".to_owned(),
+            "email must be configured in the acme configuration section",
+        ),
+        (
+            format!("{ACME}\n{LISTEN}"),
+            "insecure_addr and the acme section are mutually exclusive",
+        ),
+        (
+            format!("{ACME}\nlisten_socket_path = \"s\""),
+            "listen_socket_path and the acme section are mutually exclusive",
+        ),
+        (
+            format!("{ACME}\nserving_cert_file {{ cert_file_path = \"c\" key_file_path = \"k\" }}"),
+            "acme and serving_cert_file are mutually exclusive",
+        ),
+        (
+            "acme { tos_accepted = true email = \"nobody\" }".to_owned(),
+            "invalid acme configuration section: email \"nobody\" is no e-mail address",
+        ),
+        (
+            "acme { tos_accepted = true email = \"a@b\" directory_url = \"http://a/\" }".to_owned(),
+            "invalid acme configuration section: directory_url \"http://a/\" is no https:// URL",
+        ),
+        (
+            "acme { domain_name = \"a\" }".to_owned(),
+            "unknown configuration detected: acme.domain_name (line 3)",
+        ),
+    ] {
+        refused(&format!("{SOURCE}\n{listen}"), expected);
+    }
+    let error = load_text(&format!("domains = [\"10.0.0.1\"]\n{SOURCE}\n{ACME}"));
+    assert_eq!(
+        format!("{:#}", error.unwrap_err()),
+        "the acme section cannot be used with all domains: domain name \"10.0.0.1\" must be the name of a \
+         host in lower case, punycode encoded, without a wildcard"
+    );
+}
+
 #[test]
 fn values_that_would_mislead_are_refused() {
     for (line, expected) in [
@@ -202,7 +305,6 @@ fn values_that_would_mislead_are_refused() {
             "domain = \"a\"",
             "unknown configuration detected: domain (line 4)",
         ),
-        ("acme {}", "not supported yet: acme (line 4)"),
     ] {
         refused(&format!("{SOURCE}\n{LISTEN}\n{line}"), expected);
     }

@@ -5,5 +5,6 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod acme;
 mod process;
 mod sources;

@@ -19,14 +19,20 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts it with these lines in its config, `FOLDER` in them being its own folder.
     pub(crate) fn start(folder: tempfile::TempDir, lines: &str) -> Self {
+        let socket = "listen_socket_path = \"FOLDER/web.sock\"\n";
+        Self::start_believing(folder, &format!("{socket}{lines}"), Path::new(""))
+    }
+
+    /// The same, but listening as it is told, and with the roots of a file for those of the machine.
+    pub(crate) fn start_believing(folder: tempfile::TempDir, lines: &str, roots: &Path) -> Self {
         let path = folder.path().join("oidc.conf");
-        let socket = "domains = [\"localhost\"]\nlisten_socket_path = \"FOLDER/web.sock\"\n";
-        let text = format!("{socket}{lines}");
+        let text = format!("domains = [\"localhost\"]\n{lines}");
         let text = text.replace("FOLDER", &folder.path().display().to_string());
         std::fs::write(&path, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_conclave-oidc-provider"))
             .arg("-config")
             .arg(&path)
+            .env("SSL_CERT_FILE", roots)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -35,6 +41,13 @@ impl Provider {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Ends it, and leaves its folder to another.
+    pub(crate) fn end(mut self) -> tempfile::TempDir {
+        assert_eq!(self.stop(), Some(0));
+        let nothing = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.folder, nothing)
     }
 
     fn socket(&self) -> PathBuf {
