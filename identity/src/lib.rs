@@ -9,6 +9,7 @@ mod der;
 pub mod dns_name;
 pub mod entry;
 pub mod federation;
+pub mod hex;
 pub mod jwt_svid;
 pub mod lifetime;
 pub mod pem;

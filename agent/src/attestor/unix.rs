@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use identity::hex;
 use identity::selector::{Selector, SelectorError, SelectorSet};
 
 use super::accounts::Names;
@@ -232,12 +233,7 @@ fn sha256_hex(file: &mut File) -> io::Result<String> {
         }
         context.update(&buffer[..len]);
     }
-    let digest = context.finish();
-    Ok(digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex::lower(context.finish().as_ref()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use identity::{
     bundle::{Bundle, X509Authority},
     clock::SystemClock,
+    hex,
     secret::PrivateKey,
     spiffe_id::SpiffeId,
     tls::{ClientPolicy, SharedTlsMaterial, TlsMaterial, client_config, server_config},
@@ -176,7 +177,7 @@ fn held(svid: &X509Svid, bundle: &Bundle) -> anyhow::Result<Held> {
     let root = CertificateInfo::parse(top)?.authority_key_id;
     let root = root.context("a certificate without its issuer's key id")?;
     Ok(Held {
-        root: root.iter().map(|byte| format!("{byte:02x}")).collect(),
+        root: hex::lower(&root),
         roots: bundle.x509_authorities.len(),
     })
 }

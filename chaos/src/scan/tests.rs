@@ -1,6 +1,7 @@
 //! Keys planted in every form, and what must not be taken for one.
 
 use base64::{Engine as _, engine::general_purpose};
+use identity::hex;
 use identity::secret::{KeyType, PrivateKey};
 
 use super::*;
@@ -26,10 +27,6 @@ fn scalar(key: &PrivateKey) -> [u8; 32] {
     *document[at + mark.len()..].first_chunk().unwrap()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[test]
 fn a_key_is_found_in_every_form_at_any_place() {
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
@@ -48,8 +45,8 @@ fn a_key_is_found_in_every_form_at_any_place() {
             "misaligned",
             format!("xy{}", general_purpose::STANDARD_NO_PAD.encode(scalar)).into_bytes(),
         ),
-        ("hex", hex(&scalar).into_bytes()),
-        ("HEX", hex(&scalar).to_uppercase().into_bytes()),
+        ("hex", hex::lower(&scalar).into_bytes()),
+        ("HEX", hex::lower(&scalar).to_uppercase().into_bytes()),
         (
             "lines",
             general_purpose::STANDARD
@@ -79,7 +76,7 @@ fn a_document_is_found_without_its_public_key() {
     for form in [
         key.pkcs8().expose(),
         pem.expose(),
-        hex(key.pkcs8().expose()).as_bytes(),
+        hex::lower(key.pkcs8().expose()).as_bytes(),
     ] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("planted"), form).unwrap();
@@ -97,7 +94,7 @@ fn a_known_secret_is_found_but_in_its_own_file() {
             .secrets
             .is_empty()
     );
-    fs::write(folder.path().join("copy"), hex(&[7; 32])).unwrap();
+    fs::write(folder.path().join("copy"), hex::lower(&[7; 32])).unwrap();
     assert_eq!(scan(folder.path(), &[own]).secrets.len(), 1);
 }
 

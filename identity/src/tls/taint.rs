@@ -1,11 +1,11 @@
 //! Which SVIDs depend on authorities that are tainted, and so are to be replaced.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
 use crate::bundle::{Bundle, X509Authority};
+use crate::hex;
 use crate::tls::{TlsMaterial, verify_svid_chain};
 use crate::x509::CertificateInfo;
 
@@ -49,7 +49,7 @@ impl TaintedAuthorities {
 
     /// The subject key ids, in lower-case hex as operators name authorities.
     pub fn ids(&self) -> impl Iterator<Item = String> {
-        self.key_ids.iter().map(|key_id| hex(key_id))
+        self.key_ids.iter().map(|key_id| hex::lower(key_id))
     }
 
     /// Whether one of them stands behind what `issuers` were noted of.
@@ -93,14 +93,6 @@ impl Issuers {
             unnamed: (!is_complete).then(|| chain.into()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -150,7 +142,7 @@ mod tests {
     fn tainted_authorities_are_named_as_operators_do() {
         let authority = TestAuthority::new("example.org");
         let root = authority.bundle().x509_authorities.remove(0);
-        let id = hex(&root.subject_key_id().unwrap());
+        let id = hex::lower(&root.subject_key_id().unwrap());
         assert_eq!(id.len(), 40);
         assert_eq!(tainted(&authority).ids().collect::<Vec<_>>(), [id]);
     }

@@ -2,13 +2,10 @@
 
 use identity::clock::UnixTime;
 use identity::entry::EntryId;
+use identity::hex;
 
 use super::*;
 use crate::command::{DeleteEntries, Envelope, NEWEST_FORMAT, RequestId, SetSetting};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = hex.as_bytes().chunks(2);
@@ -36,7 +33,10 @@ fn golden() -> Vec<u8> {
 
 #[test]
 fn a_command_has_the_bytes_that_it_always_had() {
-    assert_eq!(hex(&encode_envelope(&delete())), hex(&golden()));
+    assert_eq!(
+        hex::lower(&encode_envelope(&delete())),
+        hex::lower(&golden())
+    );
     assert_eq!(decode_envelope(&golden()).unwrap(), delete());
 }
 

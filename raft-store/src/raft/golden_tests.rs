@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use identity::hex;
 use openraft::entry::RaftEntry as _;
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::{EntryPayload, Membership};
@@ -64,10 +65,6 @@ fn manifest_bytes(directory: &std::path::Path) -> Vec<u8> {
     std::fs::read(directory.join("snapshot.manifest")).unwrap()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(hex: &str) -> Vec<u8> {
     let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     (0..hex.len()).step_by(2).map(byte).collect()
@@ -88,10 +85,15 @@ fn log_and_snapshot_of_format_1_have_their_bytes() {
     if std::env::var_os("REWRITE").is_some() {
         let mut text = String::from("# Format 1: a log, a vote and a snapshot manifest.\n");
         for entry in log() {
-            writeln!(text, "log {}", hex(&entry_bytes(&entry))).unwrap();
+            writeln!(text, "log {}", hex::lower(&entry_bytes(&entry))).unwrap();
         }
-        writeln!(text, "vote {}", hex(&vote_bytes(&vote))).unwrap();
-        writeln!(text, "manifest {}", hex(&manifest_bytes(directory.path()))).unwrap();
+        writeln!(text, "vote {}", hex::lower(&vote_bytes(&vote))).unwrap();
+        writeln!(
+            text,
+            "manifest {}",
+            hex::lower(&manifest_bytes(directory.path()))
+        )
+        .unwrap();
         let path = "src/raft/golden/format_1.txt";
         std::fs::write(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")), text).unwrap();
         return;

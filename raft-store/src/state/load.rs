@@ -1,5 +1,6 @@
 //! Rebuilds the state from its stored rows, and refuses rows that do not add up.
 
+use identity::hex;
 use prost::Message as _;
 
 use crate::codec::{DecodeError, wire};
@@ -43,7 +44,7 @@ impl Loader {
     /// Takes over one row.
     pub(crate) fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
         self.load(key, value).map_err(|source| LoadError::Row {
-            row: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            row: hex::lower(key),
             source,
         })
     }

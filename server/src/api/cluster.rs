@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use identity::hex;
 use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_server::Cluster;
 use proto::conclave::cluster::v1::member_status::{Disk, Role};
@@ -179,7 +180,7 @@ fn member_to_wire(member: &MemberStatus) -> wire::MemberStatus {
         applied_index: member.applied_index,
         log_lag: member.log_lag,
         revision: member.revision.as_u64(),
-        state_hash: hex(&member.state_hash),
+        state_hash: hex::lower(&member.state_hash),
         freshness_age_ms: member.freshness.map(milliseconds),
         disk: disk.into(),
         disk_stalled_ms: milliseconds(stalled),
@@ -190,8 +191,4 @@ fn member_to_wire(member: &MemberStatus) -> wire::MemberStatus {
 /// Whole milliseconds, at most as many as the wire can say.
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

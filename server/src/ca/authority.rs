@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use identity::{
     clock::UnixTime,
+    hex,
     secret::{KeyError, KeyType, PrivateKey},
     trust_domain::TrustDomain,
     x509::subject_key_id,
@@ -158,11 +159,7 @@ impl NewAuthority {
         let key_id = subject_key_id(key.public_key_der()).map_err(SignError::PublicKey)?;
         Ok(Self {
             kind,
-            id: key_id
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into(),
+            id: hex::lower(&key_id).into(),
             issuer_id,
             certificate: Some(issued.certificate),
             key,

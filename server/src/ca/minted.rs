@@ -6,6 +6,7 @@ use std::sync::Arc;
 use identity::{
     bundle::{Bundle, MAX_AUTHORITIES, X509Authority},
     clock::UnixTime,
+    hex,
     secret::{KeyError, PrivateKey},
     spiffe_id::SpiffeId,
     tls::{PeerError, TlsError, TlsMaterial, verify_svid_chain},
@@ -63,7 +64,7 @@ pub(super) fn check(
     let info = CertificateInfo::parse(certificate).map_err(MintedError::Certificate)?;
     check_profile(&info, key, trust_domain, now)?;
     let own = subject_key_id(key.public_key_der()).map_err(MintedError::Certificate)?;
-    let id = hex(info.subject_key_id.as_deref().unwrap_or(&own));
+    let id: Box<str> = hex::lower(info.subject_key_id.as_deref().unwrap_or(&own)).into();
     let issuer = X509Issuer::new(id.clone(), certificate.clone(), key.clone());
     let issuer = issuer.map_err(MintedError::Sign)?;
     let issuers = verify_signer(&issuer, &chain, &roots, trust_domain, now)?;
@@ -167,12 +168,8 @@ fn above_of(
     let parent = read.iter().find(|one| one.subject_der == info.issuer_der);
     let key_id = info.authority_key_id.clone();
     let key_id = key_id.or_else(|| parent.and_then(|parent| parent.subject_key_id.clone()));
-    Ok((hex(key_id.as_deref().unwrap_or_default()), not_after))
-}
-
-fn hex(bytes: &[u8]) -> Box<str> {
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    digits.collect::<String>().into()
+    let key_id = hex::lower(key_id.as_deref().unwrap_or_default());
+    Ok((key_id.into(), not_after))
 }
 
 /// With a leaf before them, verifiers take this many (`MAX_CHAIN_LEN` is theirs).

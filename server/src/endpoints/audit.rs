@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::Response;
+use identity::hex;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tonic::body::Body;
@@ -130,12 +131,7 @@ pub fn trail<T>(request: &Request<T>) -> Option<AuditTrail> {
 
 /// What is told of a signing request: enough to find it again, and nothing of its content.
 pub fn hashed(bytes: &[u8]) -> String {
-    let digest = digest(&SHA256, bytes);
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::lower(digest(&SHA256, bytes).as_ref())
 }
 
 /// As whom a caller was admitted, and how that is known.

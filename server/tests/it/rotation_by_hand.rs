@@ -10,6 +10,7 @@ use proto::spire::api::server::svid::v1::MintX509svidRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use proto::spire::api::types::Bundle;
 
+use identity::hex;
 use identity::secret::{KeyType, PrivateKey};
 use identity::x509::{CertificateInfo, generate_csr};
 use tokio::time::Instant;
@@ -76,8 +77,7 @@ async fn signing_root(world: &World) -> String {
         .await;
     let svid = minted.unwrap().into_inner().svid.unwrap();
     let intermediate = CertificateInfo::parse(&svid.cert_chain[1]).unwrap();
-    let key_id = intermediate.authority_key_id.unwrap();
-    key_id.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::lower(&intermediate.authority_key_id.unwrap())
 }
 
 async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::{Clock as _, SystemClock};
+use identity::hex;
 use identity::pem::{encode_certificates, encode_private_key};
 use identity::secret::{KeyType, PrivateKey};
 use identity::testing::TestPki;
@@ -47,7 +48,7 @@ impl Files {
         std::fs::write(self.path("c.pem"), certificate).unwrap();
         std::fs::write(self.path("k.pem"), encode_private_key(pki.key()).expose()).unwrap();
         let info = CertificateInfo::parse(pki.certificate()).unwrap();
-        hex(&info.subject_key_id.unwrap())
+        hex::lower(&info.subject_key_id.unwrap())
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -61,10 +62,6 @@ impl Files {
             bundle: None,
         }));
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn authorities(world: &World) -> LocalAuthorityClient<Channel> {
@@ -152,7 +149,8 @@ async fn three_members_have_one_intermediate_and_follow_a_replaced_key_together(
         .await;
         let (chain, _) = chain(member, "/w").await;
         let signer = CertificateInfo::parse(&chain[1]).unwrap();
-        assert_eq!(hex(&signer.subject_key_id.unwrap()), active.authority_id);
+        let key_id = hex::lower(&signer.subject_key_id.unwrap());
+        assert_eq!(key_id, active.authority_id);
         assert!(believes(&bundle(member).await, &chain));
     }
     // Prepared on a follower, activated on another one, while the leader goes.

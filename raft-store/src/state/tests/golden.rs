@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use identity::hex;
+
 use super::script::parse;
 use crate::codec::{decode_envelope, encode_envelope, wire};
 use crate::command::{Command, Envelope, RequestId};
@@ -42,10 +44,6 @@ fn read(file: &str) -> Golden<'_> {
     golden
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(hex: &str) -> Vec<u8> {
     let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     (0..hex.len()).step_by(2).map(byte).collect()
@@ -69,7 +67,7 @@ fn apply(commands: &[&str]) -> (BTreeMap<Box<[u8]>, Vec<u8>>, State) {
 
 fn shown(rows: &BTreeMap<Box<[u8]>, Vec<u8>>) -> Vec<String> {
     let rows = rows.iter();
-    rows.map(|(key, value)| format!("{} {}", hex(key), hex(value)))
+    rows.map(|(key, value)| format!("{} {}", hex::lower(key), hex::lower(value)))
         .collect()
 }
 
@@ -79,7 +77,12 @@ fn rewrite(format: u32, golden: &Golden<'_>) {
     let lines: Vec<&str> = golden.commands.iter().map(|(line, _)| *line).collect();
     for (number, line) in (0_u128..).zip(&lines) {
         let (_, envelope) = parse(line, number);
-        writeln!(text, "{line}\n= {}", hex(&encode_envelope(&envelope))).unwrap();
+        writeln!(
+            text,
+            "{line}\n= {}",
+            hex::lower(&encode_envelope(&envelope))
+        )
+        .unwrap();
     }
     let (rows, state) = apply(&lines);
     for row in shown(&rows) {
@@ -110,7 +113,7 @@ fn check(format: u32, file: &str) {
     let mut seen = Vec::new();
     for (number, (line, bytes)) in (0_u128..).zip(&golden.commands) {
         let (_, envelope) = parse(line, number);
-        assert_eq!(hex(&encode_envelope(&envelope)), *bytes, "{line}");
+        assert_eq!(hex::lower(&encode_envelope(&envelope)), *bytes, "{line}");
         assert_eq!(decode_envelope(&unhex(bytes)).unwrap(), envelope, "{line}");
         assert!(envelope.command.format() <= format, "{line}");
         seen.push(envelope.command.name());

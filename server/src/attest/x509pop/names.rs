@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use identity::hex;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 use identity::x509::{CertificateInfo, DistinguishedName};
@@ -36,7 +37,10 @@ impl Names<'_> {
         }
         let fingerprints = issuers.iter().map(|one| fingerprint(one));
         selector_values.extend(fingerprints.map(|one| format!("ca:fingerprint:{one}")));
-        selector_values.push(format!("serialnumber:{}", hex(&self.leaf.serial_bytes)));
+        selector_values.push(format!(
+            "serialnumber:{}",
+            serial_digits(&self.leaf.serial_bytes)
+        ));
         selector_values.extend(sans.iter().map(|(key, value)| format!("san:{key}:{value}")));
         Ok(NodeAttributes {
             spiffe_id: self.spiffe_id(&subject, svid_path, &sans)?,
@@ -133,7 +137,7 @@ impl Names<'_> {
             ("PluginName", NAME.into()),
             ("TrustDomain", self.trust_domain.as_str().into()),
             ("Fingerprint", fingerprint(self.leaf_der).into()),
-            ("SerialNumberHex", hex(&leaf.serial_bytes).into()),
+            ("SerialNumberHex", serial_digits(&leaf.serial_bytes).into()),
             ("SVIDPathTrimmed", svid_path.into()),
             ("URISanSelectors", Value::texts(sans.iter())),
             ("SerialNumber", leaf.serial.as_str().into()),
@@ -201,13 +205,13 @@ fn name(name: &DistinguishedName) -> Value {
 
 /// SHA-1 of a certificate: it names one and protects nothing.
 fn fingerprint(certificate: &[u8]) -> String {
-    hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate).as_ref())
+    hex::lower(digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn serial_digits(bytes: &[u8]) -> String {
     match bytes.is_empty() {
         true => "00".to_owned(),
-        false => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        false => hex::lower(bytes),
     }
 }
 

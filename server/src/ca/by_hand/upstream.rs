@@ -1,6 +1,6 @@
 //! The authorities of the upstream, as operators taint and revoke them when its key was replaced.
 
-use identity::{bundle::X509Authority, x509::CertificateInfo};
+use identity::{bundle::X509Authority, hex, x509::CertificateInfo};
 use raft_store::{
     AuthorityRecord, AuthorityState, Proposal, RevokeUpstreamAuthority, SyncUpstreamBundle,
     TaintUpstreamAuthority, UpstreamOutcome,
@@ -121,7 +121,7 @@ impl LocalAuthorities {
         let has_key = |root: &&X509Authority| {
             let info = CertificateInfo::parse(&root.certificate).ok();
             let key_id = info.and_then(|info| info.subject_key_id);
-            key_id.is_some_and(|key_id| hex(&key_id) == subject_key_id)
+            key_id.is_some_and(|key_id| hex::lower(&key_id) == subject_key_id)
         };
         self.maker.store.read(|state| {
             let bundle = state.bundle(self.ca.trust_domain());
@@ -140,10 +140,6 @@ fn moved(outcome: &UpstreamOutcome) -> Result<(), UpstreamRefusal> {
         UpstreamOutcome::NotTainted => Err(UpstreamRefusal::NotTainted),
         UpstreamOutcome::InUse => Err(UpstreamRefusal::OfActive),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why an authority of the upstream was not moved.

@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use identity::hex;
 
 use super::{Arguments, Table, Value};
 
@@ -30,12 +31,7 @@ pub(super) const TABLE: Table = &[
 
 fn hashed(of: &Arguments<'_>, algorithm: &'static Algorithm) -> Result<Value, String> {
     let digest = digest(algorithm, of.text()?.as_bytes());
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(hex.into())
+    Ok(hex::lower(digest.as_ref()).into())
 }
 
 /// RFC 1950 §8.2.
