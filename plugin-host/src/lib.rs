@@ -34,5 +34,5 @@ pub use self::handshake::{Address, HandshakeError, parse as parse_handshake};
 pub use self::host_services::HostServices;
 pub use self::life::StartError;
 pub use self::plugin::Plugin;
-pub use self::plugins::{LoadError, Plugins};
+pub use self::plugins::{LoadError, Plugins, ValidateError};
 pub use self::settings::{Data, Kind, Settings};

@@ -48,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) health: Duration,
     /// Before the second start after a first one; later ones wait longer.
     pub(crate) first_restart: Duration,
+    /// For all plugins together to be asked about their configuration.
+    pub(crate) validation: Duration,
 }
 
 impl Limits {
@@ -56,6 +58,7 @@ impl Limits {
         call: Duration::from_secs(30),
         health: Duration::from_secs(5),
         first_restart: Duration::from_secs(1),
+        validation: Duration::from_secs(30),
     };
 }
 

@@ -1,6 +1,7 @@
 //! The plugins of one process, as one task.
 
 use std::fmt;
+use std::time::Duration;
 
 use daemon::config::PluginProblem;
 use daemon::supervisor::Shutdown;
@@ -52,8 +53,19 @@ impl Plugins {
     /// What plugins have to say against their configuration: each is started for the question alone.
     ///
     /// # Errors
-    /// The first that cannot be used, and why.
+    /// The first that cannot be used, and why; or they took too long together.
     pub async fn validate<'a>(
+        &self,
+        settings: impl IntoIterator<Item = &'a Settings>,
+    ) -> Result<Vec<PluginProblem>, ValidateError> {
+        let within = self.host.limits.validation;
+        match tokio::time::timeout(within, self.problems(settings)).await {
+            Ok(problems) => Ok(problems?),
+            Err(_elapsed) => Err(ValidateError::Late(within)),
+        }
+    }
+
+    async fn problems<'a>(
         &self,
         settings: impl IntoIterator<Item = &'a Settings>,
     ) -> Result<Vec<PluginProblem>, LoadError> {
@@ -125,16 +137,28 @@ pub struct LoadError {
     pub source: StartError,
 }
 
+/// Why it is not known what plugins have to say against their configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidateError {
+    /// One of them cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// They took too long.
+    #[error("plugins did not answer within {0:?}")]
+    Late(Duration),
+}
+
 #[cfg(feature = "testing")]
 impl Plugins {
     /// The same, with less patience.
     #[must_use]
-    pub fn with_limits(mut self, start: std::time::Duration, call: std::time::Duration) -> Self {
+    pub fn with_limits(mut self, start: Duration, call: Duration) -> Self {
         self.host.limits = Limits {
             start,
             call,
             health: call,
-            first_restart: std::time::Duration::from_millis(50),
+            first_restart: Duration::from_millis(50),
+            validation: start,
         };
         self
     }

@@ -1,14 +1,12 @@
 //! `validate`.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use daemon::{
     command_line::{Command, Terminal},
-    config::{PluginProblem, PluginProblems, validation_report},
+    config::{PluginProblem, conclude_validation},
     flags::Parsed,
 };
-use plugin_host::{HostServices, LoadError, Plugins};
+use plugin_host::{HostServices, Plugins, ValidateError};
 
 use crate::config::{self, Config, LoadArgs, NodeAttestorSettings};
 
@@ -23,33 +21,18 @@ pub(super) fn command() -> Command {
     }
 }
 
-/// How long the plugins that are programs may take together.
-const PLUGINS_WITHIN: Duration = Duration::from_secs(30);
-
 async fn validate(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
-    let loaded = config::load(&LoadArgs::from_flags(parsed));
-    let found = match &loaded {
-        Ok(config) => match tokio::time::timeout(PLUGINS_WITHIN, ask_plugins(config)).await {
-            Ok(asked) => asked.context("Could not validate configuration file")?,
-            Err(_elapsed) => anyhow::bail!(
-                "Could not validate configuration file: plugins did not answer within {PLUGINS_WITHIN:?}"
-            ),
-        },
-        Err(_) => Vec::new(),
-    };
-    let error = match loaded {
-        Ok(_) if found.is_empty() => {
-            terminal.line("SPIRE agent configuration file is valid.");
-            return Ok(());
+    let loaded = match config::load(&LoadArgs::from_flags(parsed)) {
+        Ok(config) => {
+            let asked = ask_plugins(&config).await;
+            Ok(asked.context("Could not validate configuration file")?)
         }
-        Ok(_) => PluginProblems(found).into(),
-        Err(error) => error,
+        Err(error) => Err(error),
     };
-    let report = validation_report("SPIRE agent", &error);
-    Err(anyhow::Error::msg(report.trim_end().to_owned()))
+    conclude_validation("SPIRE agent", loaded, terminal)
 }
 
-async fn ask_plugins(config: &Config) -> Result<Vec<PluginProblem>, LoadError> {
+async fn ask_plugins(config: &Config) -> Result<Vec<PluginProblem>, ValidateError> {
     let node = config.node_attestor.iter();
     let node = node.filter_map(|attestor| match attestor {
         NodeAttestorSettings::Plugin(settings) => Some(settings),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::plugins::{PluginProblems, UnknownPlugin};
+use super::plugins::{PluginProblem, PluginProblems, UnknownPlugin};
+use crate::command_line::Terminal;
 use crate::hcl::Object;
 
 /// Collects, over a whole file, what is unknown, not supported or in want of a word.
@@ -165,6 +166,27 @@ pub fn validation_report(product: &str, error: &anyhow::Error) -> String {
         return format!("Could not validate configuration file: {error:#}\n");
     }
     format!("{product} configuration file is invalid: {error:#}\n")
+}
+
+/// The end of `validate`, with what plugins have to say against a config that loads: tells that it is valid.
+///
+/// # Errors
+/// The text of [`validation_report`], if it is not.
+pub fn conclude_validation(
+    product: &str,
+    loaded: anyhow::Result<Vec<PluginProblem>>,
+    terminal: &mut Terminal,
+) -> anyhow::Result<()> {
+    let error = match loaded {
+        Ok(problems) if problems.is_empty() => {
+            terminal.line(&format!("{product} configuration file is valid."));
+            return Ok(());
+        }
+        Ok(problems) => PluginProblems(problems).into(),
+        Err(error) => error,
+    };
+    let report = validation_report(product, &error);
+    Err(anyhow::Error::msg(report.trim_end().to_owned()))
 }
 
 fn key_at(section: &str, name: &str, line: usize) -> KeyAt {

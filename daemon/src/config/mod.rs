@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use self::{
-    findings::{Findings, KeyAt, Refused, validation_report},
+    findings::{Findings, KeyAt, Refused, conclude_validation, validation_report},
     plugins::{
         Plugin, PluginProblem, PluginProblems, PluginProgram, TakePluginsError, UnknownPlugin,
         read_data, take_plugins,

@@ -1,6 +1,7 @@
 //! What does not become a plugin, and why.
 
-use plugin_host::{Kind, Settings};
+use identity::trust_domain::TrustDomain;
+use plugin_host::{HostServices, Kind, Plugins, Settings};
 
 use crate::world::{World, child_settings, plugins, refusal, services, settings};
 
@@ -152,4 +153,16 @@ async fn configuration_is_the_plugins_to_refuse() {
         error.contains("no supported configuration interface found"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn plugins_that_say_nothing_of_their_configuration_are_waited_for_in_vain_once() {
+    let silent = settings(
+        Kind::ServerNodeAttestor,
+        "plugin_cmd = \"/bin/sleep\" plugin_args = [\"600\"]",
+    );
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let plugins = Plugins::new(&trust_domain, HostServices::of_agent());
+    let error = plugins.validate([&silent, &silent]).await.unwrap_err();
+    assert_eq!(error.to_string(), "plugins did not answer within 30s");
 }
