@@ -356,10 +356,7 @@ impl LocalAuthorities {
             .map_err(LocalAuthorityError::Unconfirmed)
     }
 
-    async fn propose<O>(&self, operation: O) -> Result<AuthorityOutcome, LocalAuthorityError>
-    where
-        O: Operation<Outcome = AuthorityOutcome>,
-    {
+    async fn propose<O: Operation>(&self, operation: O) -> Result<O::Outcome, LocalAuthorityError> {
         let proposal = Proposal::new(self.maker.clock.now());
         let proposed = self.maker.store.propose(operation, proposal).await;
         proposed.map_err(LocalAuthorityError::Store)

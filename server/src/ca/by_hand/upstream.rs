@@ -17,19 +17,13 @@ impl LocalAuthorities {
     /// # Errors
     /// See [`LocalAuthorityError`]; it must have signed an old authority and no other one.
     pub async fn taint_upstream(&self, subject_key_id: &str) -> Result<(), LocalAuthorityError> {
-        if !self.has_upstream() {
-            return Err(LocalAuthorityError::NoUpstream);
-        }
-        self.confirm().await?;
-        self.require_of_old(subject_key_id)?;
+        self.require_of_old(subject_key_id).await?;
         let operation = TaintUpstreamAuthority {
             trust_domain: self.ca.trust_domain().clone(),
             subject_key_id: subject_key_id.into(),
             certificates: self.roots(subject_key_id),
         };
-        let proposal = Proposal::new(self.maker.clock.now());
-        let proposed = self.maker.store.propose(operation, proposal).await;
-        moved(&proposed.map_err(LocalAuthorityError::Store)?)?;
+        moved(&self.propose(operation).await?)?;
         info!(
             subject_key_id,
             "X.509 upstream authority tainted successfully"
@@ -42,19 +36,13 @@ impl LocalAuthorities {
     /// # Errors
     /// See [`LocalAuthorityError`]; it must have signed an old authority and no other one.
     pub async fn revoke_upstream(&self, subject_key_id: &str) -> Result<(), LocalAuthorityError> {
-        if !self.has_upstream() {
-            return Err(LocalAuthorityError::NoUpstream);
-        }
-        self.confirm().await?;
-        self.require_of_old(subject_key_id)?;
+        self.require_of_old(subject_key_id).await?;
         let operation = RevokeUpstreamAuthority {
             trust_domain: self.ca.trust_domain().clone(),
             subject_key_id: subject_key_id.into(),
             certificates: self.roots(subject_key_id),
         };
-        let proposal = Proposal::new(self.maker.clock.now());
-        let proposed = self.maker.store.propose(operation, proposal).await;
-        moved(&proposed.map_err(LocalAuthorityError::Store)?)?;
+        moved(&self.propose(operation).await?)?;
         info!(
             subject_key_id,
             "X.509 upstream authority successfully revoked"
@@ -87,7 +75,11 @@ impl LocalAuthorities {
     }
 
     /// Refuses the key ids of all but those who signed an old authority and nothing newer.
-    fn require_of_old(&self, subject_key_id: &str) -> Result<(), LocalAuthorityError> {
+    async fn require_of_old(&self, subject_key_id: &str) -> Result<(), LocalAuthorityError> {
+        if !self.has_upstream() {
+            return Err(LocalAuthorityError::NoUpstream);
+        }
+        self.confirm().await?;
         if subject_key_id.is_empty() {
             return Err(UpstreamRefusal::NoId.into());
         }
