@@ -97,13 +97,8 @@ impl Signer {
         now: UnixTime,
     ) -> Result<IssuedX509, SignError> {
         let issuers = self.0.load();
-        let issuer = issuers
-            .x509
-            .as_deref()
-            .ok_or(SignError::NoAuthority("x509"))?;
-        let issued = issuer.sign_leaf(request, now)?;
-        validation::check_leaf(&issued.chain[0], request.spiffe_id, issuer.validity, now)?;
-        Ok(issued)
+        let issuer = issuers.x509.as_deref();
+        sign_checked(issuer.ok_or(SignError::NoAuthority("x509"))?, request, now)
     }
 
     /// Signs the certificate of a member of the cluster, as [`Signer::sign_leaf`] does SVIDs. The
@@ -114,13 +109,8 @@ impl Signer {
         now: UnixTime,
     ) -> Result<IssuedX509, SignError> {
         let issuers = self.0.load();
-        let issuer = issuers
-            .peer
-            .as_deref()
-            .ok_or(SignError::NoAuthority("peer"))?;
-        let issued = issuer.sign_leaf(request, now)?;
-        validation::check_leaf(&issued.chain[0], request.spiffe_id, issuer.validity, now)?;
-        Ok(issued)
+        let issuer = issuers.peer.as_deref();
+        sign_checked(issuer.ok_or(SignError::NoAuthority("peer"))?, request, now)
     }
 
     /// Signs a CA certificate for a server of the same trust domain below this one; returns it and
@@ -164,6 +154,17 @@ impl Signer {
             .ok_or(SignError::NoAuthority("jwt"))?;
         issuer.sign(request, now)
     }
+}
+
+/// Signs a leaf and looks at it as others will.
+fn sign_checked(
+    issuer: &X509Issuer,
+    request: &LeafRequest<'_>,
+    now: UnixTime,
+) -> Result<IssuedX509, SignError> {
+    let issued = issuer.sign_leaf(request, now)?;
+    validation::check_leaf(&issued.chain[0], request.spiffe_id, issuer.validity, now)?;
+    Ok(issued)
 }
 
 /// Why nothing was signed.
