@@ -22,65 +22,48 @@ use crate::cli::{
     status_text::{code_and_message, is_ok},
 };
 
-pub(super) fn create_command() -> Command {
-    Command {
-        words: "federation create",
-        synopsis: "Begins relationships with other trust domains.",
-        error_prefix: api::ERROR_PREFIX,
-        deadline: api::DEADLINE,
-        flags: || description::flags(api::flags("federation create")),
-        run: |parsed, terminal| Box::pin(create(parsed, terminal)),
-    }
-}
-
-pub(super) fn update_command() -> Command {
-    Command {
-        words: "federation update",
-        synopsis: "Replaces relationships with other trust domains.",
-        error_prefix: api::ERROR_PREFIX,
-        deadline: api::DEADLINE,
-        flags: || description::flags(api::flags("federation update")),
-        run: |parsed, terminal| Box::pin(update(parsed, terminal)),
-    }
-}
-
-async fn create(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
-    let format = OutputFormat::chosen(parsed)?;
-    let asked = description::relationships(parsed, terminal)?;
-    let mut client = TrustDomainClient::new(api::connect(parsed).await?);
-    let request = BatchCreateFederationRelationshipRequest {
-        federation_relationships: asked.clone(),
-        output_mask: None,
+/// A command that changes relationships: what it is called and does, the call, and its request.
+macro_rules! change {
+    ($name:ident: $verb:literal, $synopsis:literal, $call:ident($request:ident)) => {
+        pub(super) fn $name() -> Command {
+            async fn run(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
+                let format = OutputFormat::chosen(parsed)?;
+                let asked = description::relationships(parsed, terminal)?;
+                let mut client = TrustDomainClient::new(api::connect(parsed).await?);
+                let request = $request {
+                    federation_relationships: asked.clone(),
+                    ..$request::default()
+                };
+                let response = client.$call(request).await;
+                let response = api::answer(response).context("request failed")?;
+                if format == OutputFormat::Json {
+                    terminal.line(&json::render_message(&response)?);
+                    return Ok(());
+                }
+                let results = response.results.into_iter();
+                let results = results.map(|result| (result.status, result.federation_relationship));
+                print($verb, &asked, results, terminal)
+            }
+            Command {
+                words: concat!("federation ", $verb),
+                synopsis: $synopsis,
+                error_prefix: api::ERROR_PREFIX,
+                deadline: api::DEADLINE,
+                flags: || description::flags(api::flags(concat!("federation ", $verb))),
+                run: |parsed, terminal| Box::pin(run(parsed, terminal)),
+            }
+        }
     };
-    let response = client.batch_create_federation_relationship(request).await;
-    let response = api::answer(response).context("request failed")?;
-    if format == OutputFormat::Json {
-        terminal.line(&json::render_message(&response)?);
-        return Ok(());
-    }
-    let results = response.results.into_iter();
-    let results = results.map(|result| (result.status, result.federation_relationship));
-    print("create", &asked, results, terminal)
 }
 
-async fn update(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
-    let format = OutputFormat::chosen(parsed)?;
-    let asked = description::relationships(parsed, terminal)?;
-    let mut client = TrustDomainClient::new(api::connect(parsed).await?);
-    let request = BatchUpdateFederationRelationshipRequest {
-        federation_relationships: asked.clone(),
-        input_mask: None,
-        output_mask: None,
-    };
-    let response = client.batch_update_federation_relationship(request).await;
-    let response = api::answer(response).context("request failed")?;
-    if format == OutputFormat::Json {
-        terminal.line(&json::render_message(&response)?);
-        return Ok(());
-    }
-    let results = response.results.into_iter();
-    let results = results.map(|result| (result.status, result.federation_relationship));
-    print("update", &asked, results, terminal)
+change! {
+    create_command: "create", "Begins relationships with other trust domains.",
+    batch_create_federation_relationship(BatchCreateFederationRelationshipRequest)
+}
+
+change! {
+    update_command: "update", "Replaces relationships with other trust domains.",
+    batch_update_federation_relationship(BatchUpdateFederationRelationshipRequest)
 }
 
 /// What went well, then what did not, as it was asked for.
