@@ -15,13 +15,10 @@ use proto::{
 };
 
 use super::{
-    block::block,
     description::{self, Parent},
+    results,
 };
-use crate::cli::{
-    api,
-    status_text::{code_and_message, is_ok},
-};
+use crate::cli::{api, status_text::is_ok};
 
 pub(super) fn command() -> Command {
     Command {
@@ -55,7 +52,11 @@ async fn create(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> 
             terminal.line(&json::render_message(&response)?);
             Ok(())
         }
-        OutputFormat::Pretty => print(&response, terminal),
+        OutputFormat::Pretty => {
+            let results = response.results.iter();
+            let results = results.map(|result| (result.status.as_ref(), result.entry.as_ref()));
+            results::print("create", results, terminal)
+        }
     }
 }
 
@@ -86,23 +87,4 @@ fn show_refused_as_asked(response: &mut BatchCreateEntryResponse, asked: &[Entry
             result.entry = Some(entry.clone());
         }
     }
-}
-
-fn print(response: &BatchCreateEntryResponse, terminal: &mut Terminal) -> anyhow::Result<()> {
-    let (created, refused): (Vec<_>, Vec<_>) = response
-        .results
-        .iter()
-        .partition(|result| is_ok(result.status.as_ref()));
-    for result in created {
-        terminal.print(&result.entry.as_ref().map(block).unwrap_or_default());
-    }
-    for result in &refused {
-        terminal.error_line(&format!(
-            "Failed to create the following entry ({}):",
-            code_and_message(result.status.as_ref())
-        ));
-        terminal.error_print(&result.entry.as_ref().map(block).unwrap_or_default());
-    }
-    anyhow::ensure!(refused.is_empty(), "failed to create one or more entries");
-    Ok(())
 }

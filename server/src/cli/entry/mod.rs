@@ -6,6 +6,7 @@ mod delete;
 mod description;
 mod document;
 mod filter;
+mod results;
 mod show;
 mod update;
 

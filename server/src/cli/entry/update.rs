@@ -8,23 +8,17 @@ use daemon::{
 use proto::{
     json,
     spire::api::{
-        server::entry::v1::{
-            BatchUpdateEntryRequest, BatchUpdateEntryResponse, GetEntryRequest,
-            entry_client::EntryClient,
-        },
+        server::entry::v1::{BatchUpdateEntryRequest, GetEntryRequest, entry_client::EntryClient},
         types::{Entry, EntryMask},
     },
 };
 use tonic::transport::Channel;
 
 use super::{
-    block::block,
     description::{self, Parent},
+    results,
 };
-use crate::cli::{
-    api,
-    status_text::{code_and_message, is_ok},
-};
+use crate::cli::{api, status_text::is_ok};
 
 pub(super) fn command() -> Command {
     Command {
@@ -65,7 +59,11 @@ async fn update(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> 
             terminal.line(&json::render_message(&response)?);
             Ok(())
         }
-        OutputFormat::Pretty => print(&response, terminal),
+        OutputFormat::Pretty => {
+            let results = response.results.iter();
+            let results = results.map(|result| (result.status.as_ref(), result.entry.as_ref()));
+            results::print("update", results, terminal)
+        }
     }
 }
 
@@ -107,23 +105,4 @@ async fn with_kept_attributes(
         additional_attributes: description::attributes(parsed, before),
         ..entry
     })
-}
-
-fn print(response: &BatchUpdateEntryResponse, terminal: &mut Terminal) -> anyhow::Result<()> {
-    let (updated, refused): (Vec<_>, Vec<_>) = response
-        .results
-        .iter()
-        .partition(|result| is_ok(result.status.as_ref()));
-    for result in updated {
-        terminal.print(&result.entry.as_ref().map(block).unwrap_or_default());
-    }
-    for result in &refused {
-        terminal.error_line(&format!(
-            "Failed to update the following entry ({}):",
-            code_and_message(result.status.as_ref())
-        ));
-        terminal.error_print(&result.entry.as_ref().map(block).unwrap_or_default());
-    }
-    anyhow::ensure!(refused.is_empty(), "failed to update one or more entries");
-    Ok(())
 }
