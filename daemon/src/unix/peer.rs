@@ -181,14 +181,20 @@ fn hold_pid(pid: Pid) -> io::Result<Hold> {
 
 /// Field 22 of `/proc/<pid>/stat`; a zombie counts as gone.
 fn start_time(pid: Pid) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()))?;
+    let stat = read(pid, "stat")?;
     parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 /// The effective user and group id of a process.
 fn effective_ids(pid: Pid) -> Option<(u32, u32)> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
-    parse_effective_ids(&status)
+    parse_effective_ids(&read(pid, "status").ok()?)
+}
+
+/// A file of `/proc/<pid>`. The command's name in it may be any bytes: a program chooses it, and the kernel cuts a
+/// long one within a character.
+fn read(pid: Pid, file: &str) -> io::Result<String> {
+    let bytes = std::fs::read(format!("/proc/{}/{file}", pid.as_raw_pid()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parse_effective_ids(status: &str) -> Option<(u32, u32)> {
@@ -213,6 +219,7 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -276,6 +283,29 @@ mod tests {
         for nobody in [pid, 0, -1, i32::MIN] {
             assert!(PeerProcess::of_pid(nobody).is_err(), "{nobody}");
         }
+    }
+
+    #[test]
+    fn process_is_alive_whatever_its_name() {
+        // Fifteen bytes of a name are kept: these end within a character.
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("приложение");
+        std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
+        let mut child = Command::new(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Once it answers it is that program.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let pid = Pid::from_child(&child);
+        let name = std::fs::read(format!("/proc/{}/comm", pid.as_raw_pid())).unwrap();
+        assert!(std::str::from_utf8(&name).is_err(), "{name:?}");
+        assert!(PeerProcess::of_pid(pid.as_raw_pid()).unwrap().is_alive());
+        start_time(pid).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[tokio::test]
