@@ -468,7 +468,7 @@ fn attest(kind: &str, payload: Vec<u8>) -> agent::v1::AttestAgentRequest {
 
 /// Each RPC with nothing, and those that take much with a good request.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds: Vec<Vec<u8>> = (0..METHODS.len())
+    let with_nothing = (0..METHODS.len())
         .filter_map(|number| u8::try_from(number).ok())
         .flat_map(|number| {
             [
@@ -476,123 +476,119 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 vec![number, 4],
                 vec![number, NOBODY, 0, 0],
             ]
-        })
-        .collect();
-    let mut seed = |path: &str, role: u8, message: Vec<u8>| {
-        let number = METHODS.iter().position(|known| known == path);
+        });
+    let good = [of_agents(), of_entries(), of_lists(), of_signing()].concat();
+    let good = good.into_iter().map(|(name, role, message)| {
+        let path = format!("/spire.api.server.{name}");
+        let number = METHODS.iter().position(|known| *known == path);
         let number = number.and_then(|number| u8::try_from(number).ok());
         let start = [number.unwrap_or_else(|| panic!("no RPC {path}")), role];
-        seeds.push(match STREAMS.contains(&path) {
+        match STREAMS.contains(&&*path) {
             true => join(&start, [message]),
             false => plain(&start, message),
-        });
-    };
+        }
+    });
+    with_nothing.chain(good).collect()
+}
+
+/// An RPC behind `spire.api.server.`, who calls it, and a message that it takes.
+type Good = (&'static str, u8, Vec<u8>);
+
+fn of_agents() -> Vec<Good> {
+    const ATTEST: &str = "agent.v1.Agent/AttestAgent";
     let evidence = proto::attestation::x509pop::Evidence {
         certificates: AUTHORITY.x509_svid("/node").chain().to_vec(),
     };
     let x509pop = attest("x509pop", evidence.to_payload());
-    seed(STREAMS[0], NOBODY, attest_request("seed").encode_to_vec());
-    seed(STREAMS[0], NOBODY, x509pop.encode_to_vec());
     let renew = agent::v1::RenewAgentRequest {
         params: Some(agent::v1::AgentX509svidParams { csr: csr() }),
     };
-    seed(
-        "/spire.api.server.agent.v1.Agent/RenewAgent",
-        4,
-        renew.encode_to_vec(),
-    );
+    vec![
+        (ATTEST, NOBODY, attest_request("seed").encode_to_vec()),
+        (ATTEST, NOBODY, x509pop.encode_to_vec()),
+        ("agent.v1.Agent/RenewAgent", 4, renew.encode_to_vec()),
+    ]
+}
+
+fn of_entries() -> Vec<Good> {
     let create = entry::v1::BatchCreateEntryRequest {
         entries: vec![wire::entry("/a"), wire::entry("/b")],
         output_mask: Some(types::EntryMask::default()),
     };
-    seed(
-        "/spire.api.server.entry.v1.Entry/BatchCreateEntry",
-        2,
-        create.encode_to_vec(),
-    );
     let update = entry::v1::BatchUpdateEntryRequest {
-        entries: create.entries,
+        entries: create.entries.clone(),
         ..entry::v1::BatchUpdateEntryRequest::default()
     };
-    seed(
-        "/spire.api.server.entry.v1.Entry/BatchUpdateEntry",
-        LOCAL,
-        update.encode_to_vec(),
-    );
     let delete = entry::v1::BatchDeleteEntryRequest {
         ids: vec!["entry-1".to_owned(), String::new()],
     };
-    seed(
-        "/spire.api.server.entry.v1.Entry/BatchDeleteEntry",
-        LOCAL,
-        delete.encode_to_vec(),
-    );
-    for list in crate::wire::seeds() {
-        match list.first() {
-            Some(6) => seed(
-                "/spire.api.server.entry.v1.Entry/ListEntries",
-                2,
-                list[1..].to_vec(),
-            ),
-            Some(7) => seed(
-                "/spire.api.server.agent.v1.Agent/ListAgents",
-                2,
-                list[1..].to_vec(),
-            ),
-            Some(5) => seed(
-                "/spire.api.server.bundle.v1.Bundle/AppendBundle",
-                2,
-                list[1..].to_vec(),
-            ),
-            _ => {}
-        }
-    }
+    [
+        ("entry.v1.Entry/BatchCreateEntry", 2, create.encode_to_vec()),
+        (
+            "entry.v1.Entry/BatchUpdateEntry",
+            LOCAL,
+            update.encode_to_vec(),
+        ),
+        (
+            "entry.v1.Entry/BatchDeleteEntry",
+            LOCAL,
+            delete.encode_to_vec(),
+        ),
+    ]
+    .to_vec()
+}
+
+/// The messages of `wire` that are requests, and a bundle.
+fn of_lists() -> Vec<Good> {
+    let requests = wire::seeds();
+    let mut good: Vec<Good> = requests
+        .iter()
+        .filter_map(|seed| {
+            let (kind, message) = seed.split_first()?;
+            let name = match kind {
+                5 => "bundle.v1.Bundle/AppendBundle",
+                6 => "entry.v1.Entry/ListEntries",
+                7 => "agent.v1.Agent/ListAgents",
+                _ => return None,
+            };
+            Some((name, 2, message.to_vec()))
+        })
+        .collect();
     let mut other = proto::convert::bundle::to_wire(&AUTHORITY.bundle(), None);
     other.trust_domain = "other.org".to_owned();
     let set = bundle::v1::BatchSetFederatedBundleRequest {
         bundle: vec![other],
         output_mask: None,
     };
-    let path = "/spire.api.server.bundle.v1.Bundle/BatchSetFederatedBundle";
-    seed(path, LOCAL, set.encode_to_vec());
+    let name = "bundle.v1.Bundle/BatchSetFederatedBundle";
+    good.push((name, LOCAL, set.encode_to_vec()));
+    good
+}
+
+fn of_signing() -> Vec<Good> {
     let mint = svid::v1::MintX509svidRequest {
         csr: csr(),
         ttl: 60,
     };
-    seed(
-        "/spire.api.server.svid.v1.SVID/MintX509SVID",
-        LOCAL,
-        mint.encode_to_vec(),
-    );
     let jwt = svid::v1::MintJwtsvidRequest {
         id: wire::entry("/w").spiffe_id,
         audience: vec!["a".to_owned()],
         ttl: 60,
     };
-    seed(
-        "/spire.api.server.svid.v1.SVID/MintJWTSVID",
-        LOCAL,
-        jwt.encode_to_vec(),
-    );
     let batch = svid::v1::BatchNewX509svidRequest {
         params: vec![svid::v1::NewX509svidParams {
             entry_id: "entry-1".to_owned(),
             csr: csr(),
         }],
     };
-    seed(
-        "/spire.api.server.svid.v1.SVID/BatchNewX509SVID",
-        4,
-        batch.encode_to_vec(),
-    );
     let down = svid::v1::NewDownstreamX509caRequest {
         csr: csr(),
         preferred_ttl: 60,
     };
-    seed(
-        "/spire.api.server.svid.v1.SVID/NewDownstreamX509CA",
-        3,
-        down.encode_to_vec(),
-    );
-    seeds
+    vec![
+        ("svid.v1.SVID/MintX509SVID", LOCAL, mint.encode_to_vec()),
+        ("svid.v1.SVID/MintJWTSVID", LOCAL, jwt.encode_to_vec()),
+        ("svid.v1.SVID/BatchNewX509SVID", 4, batch.encode_to_vec()),
+        ("svid.v1.SVID/NewDownstreamX509CA", 3, down.encode_to_vec()),
+    ]
 }
