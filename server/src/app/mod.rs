@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::endpoints::{Gate, Waiting};
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::plugins;
-use crate::sync::Sync;
+use crate::sync::{Sync, SyncTask};
 use crate::upstream::Upstream;
 
 /// Runs a server until it is told to stop. `log` is the process's log, whose file is opened anew on
@@ -155,6 +155,14 @@ impl App {
     }
 }
 
+/// The parts, and the tasks that are to run beside them.
+struct Assembled {
+    parts: Parts,
+    authorities: AuthorityTask,
+    identity: Option<IdentityTask>,
+    streams: SyncTask,
+}
+
 /// What everything else stands on.
 struct Foundation {
     store: Store,
@@ -175,6 +183,49 @@ impl Foundation {
         arrival: Option<Arrival>,
         running: &mut Option<Running>,
     ) -> anyhow::Result<SocketAddr> {
+        let drained = self.drained.clone();
+        let Assembled {
+            parts,
+            authorities,
+            identity,
+            streams,
+        } = self.assemble(supervisor, config, arrival, running).await?;
+        let endpoints = parts.endpoints(config);
+        let local = endpoints.bind_local(&config.socket_path).await?;
+        let local_done = Shutdown::new();
+        supervisor.start("admin_socket", {
+            let local_done = local_done.clone();
+            |shutdown| serve(local.serve(shutdown), local_done)
+        });
+        wait_until_ready(&parts.store, config).await?;
+        pin_trust_domain(&parts.store, &*parts.clock, config).await?;
+        parts.gate.wait_for(Waiting::Authorities);
+        let trouble = look_after(supervisor, authorities);
+        parts.make_authorities(supervisor, identity).await?;
+        parts.prune(supervisor, config);
+        parts.federate(supervisor, config).await?;
+        supervisor.start("sync", |shutdown| streams.run(shutdown));
+
+        let remote = parts.bind_remote(&endpoints, config).await?;
+        let tls_address = remote.address();
+        parts.check_health(supervisor, config, trouble).await?;
+        supervisor.start("endpoints", |shutdown| {
+            let served =
+                async move { tokio::join!(remote.serve(shutdown), local_done.requested()) };
+            serve(served, drained)
+        });
+        parts.gate.open();
+        Ok(tls_address)
+    }
+
+    /// Makes the parts; of what runs, only plugins and the door to the other members.
+    async fn assemble(
+        self,
+        supervisor: &mut Supervisor,
+        config: &Config,
+        arrival: Option<Arrival>,
+        running: &mut Option<Running>,
+    ) -> anyhow::Result<Assembled> {
         let policy = self.policy(config, arrival.as_ref())?;
         let material = SharedTlsMaterial::new(TlsMaterial::new(None, [])?);
         let mut plugins = plugins::of_server(config, &self.store, &self.clock, &material);
@@ -216,32 +267,12 @@ impl Foundation {
             sync,
             gate: Gate::closed(Waiting::Quorum),
         };
-        let endpoints = parts.endpoints(config);
-        let local = endpoints.bind_local(&config.socket_path).await?;
-        let local_done = Shutdown::new();
-        supervisor.start("admin_socket", {
-            let local_done = local_done.clone();
-            |shutdown| serve(local.serve(shutdown), local_done)
-        });
-        wait_until_ready(&parts.store, config).await?;
-        pin_trust_domain(&parts.store, &*parts.clock, config).await?;
-        parts.gate.wait_for(Waiting::Authorities);
-        let trouble = look_after(supervisor, authorities);
-        parts.make_authorities(supervisor, identity).await?;
-        parts.prune(supervisor, config);
-        parts.federate(supervisor, config).await?;
-        supervisor.start("sync", |shutdown| streams.run(shutdown));
-
-        let remote = parts.bind_remote(&endpoints, config).await?;
-        let tls_address = remote.address();
-        parts.check_health(supervisor, config, trouble).await?;
-        supervisor.start("endpoints", |shutdown| {
-            let served =
-                async move { tokio::join!(remote.serve(shutdown), local_done.requested()) };
-            serve(served, drained)
-        });
-        parts.gate.open();
-        Ok(tls_address)
+        Ok(Assembled {
+            parts,
+            authorities,
+            identity,
+            streams,
+        })
     }
 
     fn authorities(&self, upstream: &Upstream, policy: Policy) -> (Ca, AuthorityTask) {
