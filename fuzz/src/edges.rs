@@ -1,4 +1,5 @@
-//! Small decoders at the edges: PROXY headers and networks, deadlines, page tokens, hosts and URLs.
+//! Small decoders at the edges: PROXY headers and networks, deadlines, page tokens, hosts and URLs, `/proc`, accounts,
+//! operators' documents.
 
 use std::net::SocketAddr;
 
@@ -13,7 +14,7 @@ use crate::world::alone;
 /// A byte that says what follows.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 5 {
+    match input.byte() % 8 {
         0 => proxy(input.rest()),
         1 => {
             if let Some(timeout) = told_timeout(input.rest()) {
@@ -23,7 +24,10 @@ pub fn run(data: &[u8]) {
         }
         2 => page(input),
         3 => host(input),
-        _ => network(input),
+        4 => network(input),
+        5 => process(input.rest()),
+        6 => accounts(input),
+        _ => documents(input.rest()),
     }
 }
 
@@ -81,6 +85,27 @@ fn network(input: Input<'_>) {
     }
 }
 
+/// What the kernel tells of a process, in which the process chose its own name.
+fn process(file: &[u8]) {
+    let text = String::from_utf8_lossy(file);
+    let (ids, _) = daemon::unix::told_by_proc(&text);
+    let attested = agent::attestor::told_by_status(&text);
+    assert_eq!(attested.map(|(uid, gid, _)| (uid, gid)), ids);
+}
+
+fn accounts(input: Input<'_>) {
+    for line in input.text().unwrap_or_default().lines() {
+        if let Some((_, name)) = agent::attestor::told_by_account(line) {
+            assert!(!name.is_empty() && line.starts_with(name));
+        }
+    }
+}
+
+/// What operators hand to the command line.
+fn documents(document: &[u8]) {
+    server::cli::reads_as_documents(document);
+}
+
 /// Both versions of the header with what may follow, and a good one of everything else.
 pub fn seeds() -> Vec<Vec<u8>> {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n";
@@ -99,5 +124,25 @@ pub fn seeds() -> Vec<Vec<u8>> {
         plain(&[3], "https://issuer.example.org:8443/path"),
         plain(&[4], "10.0.0.0/8"),
         plain(&[4], "::/0"),
+        plain(
+            &[5],
+            "Name:\ta) S (b\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n",
+        ),
+        plain(
+            &[5],
+            "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20",
+        ),
+        plain(&[6], "root:x:0:0::/root:/bin/sh\n+nis::1\napp:x:1000:\n"),
+        plain(&[7], ENTRIES),
+        plain(&[7], br#"{"ids":["a",null]}"#),
+        plain(&[7], RELATIONSHIPS),
     ]
 }
+
+const ENTRIES: &str = r#"{"entries":[{"spiffe_id":"spiffe://example.org/w","parent_id":"spiffe://example.org/p",
+    "selectors":[{"type":"unix","value":"uid:1"}],"ttl":60,"federates_with":["other.org"],"entryExpiry":1,
+    "dns_names":["a.b"],"additional_attributes":{"disable_x509_svid_prefetch":true}}]}"#;
+
+const RELATIONSHIPS: &str = r#"{"federationRelationships":[{"trustDomain":"other.org",
+    "bundleEndpointURL":"https://other.org/b","bundleEndpointProfile":"https_spiffe",
+    "endpointSPIFFEID":"spiffe://other.org/e","trustDomainBundle":{"keys":[]},"trustDomainBundleFormat":"spiffe"}]}"#;

@@ -243,7 +243,11 @@ impl TestPki {
 
     /// An authority below this one, valid for as long as it.
     pub fn below(&self, name: &str) -> Self {
-        let key = new_key();
+        self.below_with(name, new_key())
+    }
+
+    /// The same with a key of the caller's.
+    pub fn below_with(&self, name: &str, key: PrivateKey) -> Self {
         let validity = (self.params.not_before, self.params.not_after);
         let mut params = Self::params(name, &key, (UnixTime::default(), UnixTime::default()));
         (params.not_before, params.not_after) = validity;

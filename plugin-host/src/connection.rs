@@ -34,7 +34,11 @@ pub(crate) async fn connect(address: &Address) -> Result<Channel, ConnectError> 
     }
 }
 
-async fn over<S>(stream: S) -> Result<Channel, ConnectError>
+/// Speaks with a plugin at the other end of `stream`.
+///
+/// # Errors
+/// Who is there is no gRPC server.
+pub(crate) async fn over<S>(stream: S) -> Result<Channel, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -14,6 +14,8 @@ mod broker;
 mod call;
 mod checksum;
 mod connection;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 pub mod host_services;
 mod keeper;

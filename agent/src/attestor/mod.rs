@@ -18,6 +18,10 @@ use tracing::error;
 pub use docker::{Docker, DockerError};
 pub use unix::{Unix, UnixError};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use {accounts::told_by_account, unix::told_by_status};
+
 /// Attests workloads by all configured attestors.
 #[derive(Debug)]
 pub struct WorkloadAttestor {

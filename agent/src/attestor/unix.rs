@@ -140,6 +140,12 @@ impl Status {
     }
 }
 
+/// What is read of a `/proc/<pid>/status`: effective user and group, supplementary groups.
+#[cfg(feature = "fuzzing")]
+pub fn told_by_status(file: &str) -> Option<(u32, u32, Vec<u32>)> {
+    Status::parse(file).map(|status| (status.uid, status.gid, status.supplementary_gids))
+}
+
 #[derive(Debug)]
 struct Program {
     digest: DigestLimit,

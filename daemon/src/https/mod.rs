@@ -217,6 +217,26 @@ async fn read_whole(mut body: Incoming, max_len_bytes: usize) -> Result<Bytes, G
     Ok(document.into())
 }
 
+/// What is downloaded from `url` where every host on the way answers with `bytes`.
+///
+/// # Errors
+/// As of [`get`].
+#[cfg(feature = "fuzzing")]
+pub async fn answered(url: &str, bytes: &[u8], max_len_bytes: usize) -> Result<Document, GetError> {
+    let told = async {
+        let mut target = Target::parse(url)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let stream = tokio::io::join(bytes, tokio::io::sink());
+            match exchange(&target, stream, max_len_bytes).await? {
+                Answer::Document(document) => return Ok(document),
+                Answer::Elsewhere(location) => target = target.join(&location)?,
+            }
+        }
+        Err(GetCause::TooManyRedirects)
+    };
+    told.await.map_err(|cause| GetError::new(url, cause))
+}
+
 /// How many redirections are followed, as in Go's client.
 pub const MAX_REDIRECTS: usize = 10;
 

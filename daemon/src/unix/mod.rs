@@ -16,4 +16,4 @@ pub use self::{
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use self::authority::repaired;
+pub use self::{authority::repaired, peer::told_by_proc};

@@ -217,6 +217,12 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// What is read of a `/proc/<pid>/status`, the effective ids, and of a `/proc/<pid>/stat`, the start time.
+#[cfg(feature = "fuzzing")]
+pub fn told_by_proc(file: &str) -> (Option<(u32, u32)>, Option<u64>) {
+    (parse_effective_ids(file), parse_start_time(file))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};

@@ -172,6 +172,12 @@ fn above_of(
     Ok((key_id.into(), not_after))
 }
 
+/// Whether what an upstream signed for `key` can be used.
+#[cfg(feature = "fuzzing")]
+pub fn is_usable(minted: Minted, key: &PrivateKey, own: &TrustDomain, now: UnixTime) -> bool {
+    check(minted, key, own, now).is_ok()
+}
+
 /// With a leaf before them, verifiers take this many (`MAX_CHAIN_LEN` is theirs).
 const MAX_UPSTREAM_CHAIN_LEN: usize = 12;
 

@@ -63,6 +63,10 @@ pub use crate::ca::{
     validation::ValidationError,
 };
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use minted::is_usable;
+
 /// Signs what this server issues. A clone is the same authority.
 #[derive(Clone)]
 pub struct Ca(Arc<Inner>);

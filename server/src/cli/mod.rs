@@ -55,6 +55,14 @@ pub fn program(name: String) -> Program {
     }
 }
 
+/// Whether a document that an operator hands over can be read: as entries, as ids, as relationships.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn reads_as_documents(document: &[u8]) -> [bool; 3] {
+    let [entries, ids] = entry::reads(document);
+    [entries, ids, federation::reads(document)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

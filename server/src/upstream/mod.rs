@@ -28,6 +28,10 @@ pub use external::External;
 pub use settings::{SpireSettings, UpstreamSettings};
 pub use spire::{KeyExchange, Spire, SpireError};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use spire::is_identity;
+
 /// Signs the intermediates of this server, and may publish its JWT keys to others.
 pub trait UpstreamAuthority: fmt::Debug + Send + Sync {
     /// Its name in the config.

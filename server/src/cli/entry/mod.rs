@@ -21,3 +21,11 @@ pub(super) fn commands() -> [Command; 5] {
         show::count_command(),
     ]
 }
+
+#[cfg(feature = "fuzzing")]
+pub(super) fn reads(document: &[u8]) -> [bool; 2] {
+    [
+        document::entries(document).is_ok(),
+        document::ids(document).is_ok(),
+    ]
+}

@@ -20,3 +20,8 @@ pub(super) fn commands() -> [Command; 6] {
         change::update_command(),
     ]
 }
+
+#[cfg(feature = "fuzzing")]
+pub(super) fn reads(document: &[u8]) -> bool {
+    document::relationships(document).is_ok()
+}

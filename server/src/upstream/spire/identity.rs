@@ -109,6 +109,12 @@ fn material(
     TlsMaterial::new(Some(svid), [Arc::new(bundle)]).map_err(IdentityError::Tls)
 }
 
+/// Whether an answer of the Workload API holds an identity that can be shown.
+#[cfg(feature = "fuzzing")]
+pub fn is_identity(update: X509svidResponse, own: &TrustDomain) -> bool {
+    material(update, own).is_ok()
+}
+
 fn refused(status: Status) -> IdentityError {
     IdentityError::Refused(format!("{:?}: {}", status.code(), status.message()))
 }

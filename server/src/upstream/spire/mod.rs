@@ -32,6 +32,10 @@ use super::{MintRequest, Minted, SpireSettings, UpstreamAuthority, UpstreamError
 use connection::connect;
 use identity::{Identity, IdentityError};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use identity::is_identity;
+
 /// How connections agree on keys.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KeyExchange {
