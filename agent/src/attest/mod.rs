@@ -246,9 +246,9 @@ impl AttestError {
 mod tests {
     use identity::clock::{FakeClock, UnixTime};
     use identity::testing::TestAuthority;
+    use identity::tls::KeyExchange;
 
     use super::*;
-    use crate::client::KeyExchange;
 
     const NOW: UnixTime = UnixTime::from_secs(1_700_000_000);
 

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use identity::clock::{Clock, UnixTime};
 use identity::spiffe_id::SpiffeId;
-use identity::tls::{self, ALPN_CONCLAVE, SharedTlsMaterial, TlsError};
+use identity::tls::{self, ALPN_CONCLAVE, KeyExchange, SharedTlsMaterial, TlsError};
 use identity::trust_domain::TrustDomain;
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
@@ -59,16 +59,6 @@ pub struct Servers {
     pub clock: Arc<dyn Clock>,
     /// How keys are agreed on with them.
     pub key_exchange: KeyExchange,
-}
-
-/// How a connection gets its keys.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum KeyExchange {
-    /// In whatever way both sides know, best first.
-    #[default]
-    Any,
-    /// In one that a quantum computer does not undo.
-    PostQuantum,
 }
 
 /// How the server is recognised, and what the agent shows of itself.
@@ -118,12 +108,10 @@ impl Dialer {
             TlsMode::Verified(material) => Some(material),
             TlsMode::Insecure => None,
         };
-        let config = match (servers.key_exchange, material.clone()) {
-            (KeyExchange::PostQuantum, material) => {
-                tls::post_quantum_client_config(material, server_id, clock)
-            }
-            (KeyExchange::Any, Some(material)) => tls::client_config(material, server_id, clock),
-            (KeyExchange::Any, None) => tls::insecure_bootstrap_client_config(server_id, clock),
+        let key_exchange = servers.key_exchange;
+        let config = match material.clone() {
+            Some(material) => tls::client_config(material, server_id, key_exchange, clock),
+            None => tls::insecure_bootstrap_client_config(server_id, key_exchange, clock),
         };
         Ok(Self(Arc::new(Inner {
             addresses: servers.addresses.clone(),

@@ -15,7 +15,7 @@ mod workload_api;
 
 pub use calls::{JwtAnswer, SignedChain, SigningRequest};
 pub(crate) use calls::{chain, own_bundle};
-pub use dial::{DialError, Dialer, KeyExchange, ServerAddress, Servers, TlsMode};
+pub use dial::{DialError, Dialer, ServerAddress, Servers, TlsMode};
 pub use entries::{EntryRevision, KnownEntries};
 pub use error::{CallError, Demand, Malformed};
 pub use link::LinkId;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use daemon::{config::parse_duration, duration::format_go};
-use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+use identity::{secret::KeyType, spiffe_id::SpiffeId, tls::KeyExchange, trust_domain::TrustDomain};
 
 use super::{
     Config, JoinToken, KeyManager, bootstrap,
@@ -17,7 +17,7 @@ use super::{
     flags::Texts,
     plugins, sockets,
 };
-use crate::{client::KeyExchange, endpoints::CallsPerSecond};
+use crate::endpoints::CallsPerSecond;
 
 pub(super) fn check(mut file: File) -> anyhow::Result<Config> {
     let mut findings = std::mem::take(&mut file.findings);

@@ -13,11 +13,11 @@ mod sockets;
 
 use std::{path::PathBuf, time::Duration};
 
-use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+use identity::{secret::KeyType, spiffe_id::SpiffeId, tls::KeyExchange, trust_domain::TrustDomain};
 use zeroize::Zeroizing;
 
 pub use self::flags::{LoadArgs, run_flags};
-use crate::{client::KeyExchange, endpoints::CallsPerSecond};
+use crate::endpoints::CallsPerSecond;
 
 /// The checked settings.
 #[derive(Clone)]

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::client::{
-    CallError, Dialer, KeyExchange, ServerAddress, ServerClient, Servers, TlsMode,
-};
+use agent::client::{CallError, Dialer, ServerAddress, ServerClient, Servers, TlsMode};
 use daemon::supervisor::Shutdown;
 use identity::clock::SystemClock;
-use identity::tls::{SharedTlsMaterial, TlsMaterial};
+use identity::tls::{KeyExchange, SharedTlsMaterial, TlsMaterial};
 use proto::spire::api::types::permission_denied_details::Reason;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -9,7 +9,7 @@ use identity::{
     bundle::Bundle,
     clock::SystemClock,
     spiffe_id::SpiffeId,
-    tls::{SharedTlsMaterial, TlsMaterial, client_config},
+    tls::{KeyExchange, SharedTlsMaterial, TlsMaterial, client_config},
     x509_svid::X509Svid,
 };
 use rustls::ClientConfig;
@@ -62,6 +62,7 @@ impl Caller {
         let config = client_config(
             SharedTlsMaterial::new(material),
             server,
+            KeyExchange::Any,
             Arc::new(SystemClock),
         )?;
         Ok(tls(address, config))

@@ -9,7 +9,9 @@ use identity::{
     hex,
     secret::PrivateKey,
     spiffe_id::SpiffeId,
-    tls::{ClientPolicy, SharedTlsMaterial, TlsMaterial, client_config, server_config},
+    tls::{
+        ClientPolicy, KeyExchange, SharedTlsMaterial, TlsMaterial, client_config, server_config,
+    },
     x509::{CertificateInfo, split_certificates},
     x509_svid::X509Svid,
 };
@@ -97,7 +99,12 @@ impl Peer {
     /// One of them did not, or not in time.
     pub async fn shake_hands(&self, other: &Self) -> anyhow::Result<()> {
         let clock = Arc::new(SystemClock);
-        let config = client_config(self.material.clone(), other.spiffe_id.clone(), clock)?;
+        let config = client_config(
+            self.material.clone(),
+            other.spiffe_id.clone(),
+            KeyExchange::Any,
+            clock,
+        )?;
         let connector = TlsConnector::from(Arc::new(config));
         let shake = async {
             let tcp = TcpStream::connect(other.address).await?;
@@ -142,7 +149,7 @@ impl Life {
             foreign_ids: BTreeSet::new(),
         };
         let clock = Arc::new(SystemClock);
-        let config = server_config(self.peer.material.clone(), policy, clock)?;
+        let config = server_config(self.peer.material.clone(), policy, KeyExchange::Any, clock)?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let mut answers = tokio::task::JoinSet::new();
         loop {

@@ -116,7 +116,18 @@ impl ResolvesServerCert for CertificateFiles {
 pub fn server_config(
     certificates: Arc<dyn ResolvesServerCert>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+    server_config_with(Arc::new(provider()), certificates)
+}
+
+/// The same with what `provider` knows of cryptography.
+///
+/// # Errors
+/// rustls refused the configuration.
+pub fn server_config_with(
+    provider: Arc<CryptoProvider>,
+    certificates: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(certificates);

@@ -9,7 +9,9 @@ mod listener;
 mod text;
 
 pub use self::{
-    certificate_files::{CertificateFiles, CertificateFilesError, server_config},
+    certificate_files::{
+        CertificateFiles, CertificateFilesError, server_config, server_config_with,
+    },
     handshake::{Handshake, Handshakes, Hello},
     listener::{BindError, Documents, Listener, Origin},
     text::{Answer, empty, plain_text},

@@ -31,6 +31,41 @@ const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// every five minutes, so an agent has to know before it begins.
 pub const ALPN_CONCLAVE: &[u8] = b"conclave/1";
 
+/// How the two sides of a connection agree on keys.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyExchange {
+    /// In the best way that both know.
+    #[default]
+    Any,
+    /// In ways only that a quantum computer does not undo, hence over TLS 1.3.
+    PostQuantum,
+}
+
+impl KeyExchange {
+    /// aws-lc-rs with these ways, the best first.
+    pub fn provider(self) -> Arc<CryptoProvider> {
+        match self {
+            Self::Any => provider(),
+            Self::PostQuantum => Arc::new(CryptoProvider {
+                kx_groups: POST_QUANTUM_GROUPS.to_vec(),
+                ..rustls::crypto::aws_lc_rs::default_provider()
+            }),
+        }
+    }
+
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Self::Any => &ALL,
+            Self::PostQuantum => &ALL[..1],
+        }
+    }
+}
+
+/// Each together with a classical one, so that neither has to be relied on alone.
+const POST_QUANTUM_GROUPS: [&dyn SupportedKxGroup; 2] =
+    [kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
+
 /// For a listener: shows the SVID of `material`, and lets in clients without a certificate and
 /// those whose certificate verifies and pleases `policy`.
 ///
@@ -39,6 +74,7 @@ pub const ALPN_CONCLAVE: &[u8] = b"conclave/1";
 pub fn server_config(
     material: SharedTlsMaterial,
     policy: ClientPolicy,
+    key_exchange: KeyExchange,
     clock: Arc<dyn Clock>,
 ) -> Result<ServerConfig, TlsError> {
     let verifier = ClientVerifier {
@@ -47,9 +83,7 @@ pub fn server_config(
         certificate: ClientCertificate::Optional,
         signatures: signatures(),
     };
-    let config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(TlsError)?
+    let config = server_builder(key_exchange, clock)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SvidResolver(material)));
     Ok(unresumed_server(config, offered()))
@@ -63,6 +97,7 @@ pub fn server_config(
 pub fn client_config(
     material: SharedTlsMaterial,
     expected: SpiffeId,
+    key_exchange: KeyExchange,
     clock: Arc<dyn Clock>,
 ) -> Result<ClientConfig, TlsError> {
     let verifier = ServerVerifier {
@@ -70,43 +105,10 @@ pub fn client_config(
         expected,
         signatures: signatures(),
     };
-    let mut config = agent_client(verifier, clock)?;
+    let mut config = agent_client(verifier, key_exchange, clock)?;
     config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
     Ok(config)
 }
-
-/// As [`client_config`], or without `material` as [`insecure_bootstrap_client_config`], but with
-/// keys agreed on in ways only that a quantum computer does not undo, hence over TLS 1.3.
-///
-/// # Errors
-/// rustls refused the configuration.
-pub fn post_quantum_client_config(
-    material: Option<SharedTlsMaterial>,
-    expected: SpiffeId,
-    clock: Arc<dyn Clock>,
-) -> Result<ClientConfig, TlsError> {
-    let verifier = ServerVerifier {
-        material: material.clone(),
-        expected,
-        signatures: signatures(),
-    };
-    let provider = Arc::new(CryptoProvider {
-        kx_groups: POST_QUANTUM_GROUPS.to_vec(),
-        ..rustls::crypto::aws_lc_rs::default_provider()
-    });
-    let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(TlsError)?;
-    let mut config = unresumed(builder, Arc::new(verifier), offered());
-    if let Some(material) = material {
-        config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
-    }
-    Ok(config)
-}
-
-/// Each together with a classical one, so that neither has to be relied on alone.
-const POST_QUANTUM_GROUPS: [&dyn SupportedKxGroup; 2] =
-    [kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
 
 /// For the first connection of an agent that was told to trust whoever answers: the server must
 /// call itself `expected`, and that is all that is known of it. Shows no certificate.
@@ -115,6 +117,7 @@ const POST_QUANTUM_GROUPS: [&dyn SupportedKxGroup; 2] =
 /// rustls refused the configuration.
 pub fn insecure_bootstrap_client_config(
     expected: SpiffeId,
+    key_exchange: KeyExchange,
     clock: Arc<dyn Clock>,
 ) -> Result<ClientConfig, TlsError> {
     let verifier = ServerVerifier {
@@ -122,7 +125,7 @@ pub fn insecure_bootstrap_client_config(
         expected,
         signatures: signatures(),
     };
-    agent_client(verifier, clock)
+    agent_client(verifier, key_exchange, clock)
 }
 
 /// For a download from the web server `expected`, which must verify against the bundle of its trust
@@ -140,8 +143,9 @@ pub fn https_client_config(
         expected,
         signatures: signatures(),
     };
+    let builder = client_builder(KeyExchange::Any, clock)?;
     let protocols = vec![ALPN_HTTP1.to_vec()];
-    unresumed_client(Arc::new(verifier), clock, &[&TLS13, &TLS12], protocols)
+    Ok(unresumed(builder, Arc::new(verifier), protocols))
 }
 
 /// For a web server: shows the SVID of `material` and asks for no certificate.
@@ -150,31 +154,54 @@ pub fn https_client_config(
 /// rustls refused the configuration.
 pub fn https_server_config(
     material: SharedTlsMaterial,
+    key_exchange: KeyExchange,
     clock: Arc<dyn Clock>,
 ) -> Result<ServerConfig, TlsError> {
-    let config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(TlsError)?
+    let config = server_builder(key_exchange, clock)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SvidResolver(material)));
     Ok(unresumed_server(config, vec![ALPN_HTTP1.to_vec()]))
 }
 
-fn agent_client(verifier: ServerVerifier, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
-    unresumed_client(Arc::new(verifier), clock, &[&TLS13, &TLS12], offered())
+fn server_builder(
+    key_exchange: KeyExchange,
+    clock: Arc<dyn Clock>,
+) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, TlsError> {
+    let time = Arc::new(ClockTime(clock));
+    ServerConfig::builder_with_details(key_exchange.provider(), time)
+        .with_protocol_versions(key_exchange.versions())
+        .map_err(TlsError)
 }
 
-/// A client that believes by `verifier`, shows nothing, and verifies every connection anew.
-pub(super) fn unresumed_client(
+fn client_builder(
+    key_exchange: KeyExchange,
+    clock: Arc<dyn Clock>,
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    let time = Arc::new(ClockTime(clock));
+    ClientConfig::builder_with_details(key_exchange.provider(), time)
+        .with_protocol_versions(key_exchange.versions())
+        .map_err(TlsError)
+}
+
+fn agent_client(
+    verifier: ServerVerifier,
+    key_exchange: KeyExchange,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, TlsError> {
+    let builder = client_builder(key_exchange, clock)?;
+    Ok(unresumed(builder, Arc::new(verifier), offered()))
+}
+
+/// A client that believes by `verifier`, shows nothing, and verifies every connection anew, over TLS 1.3.
+pub(super) fn member_client(
     verifier: Arc<dyn ServerCertVerifier>,
     clock: Arc<dyn Clock>,
-    versions: &[&'static SupportedProtocolVersion],
-    protocols: Vec<Vec<u8>>,
+    protocol: &[u8],
 ) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
-        .with_protocol_versions(versions)
+        .with_protocol_versions(&[&TLS13])
         .map_err(TlsError)?;
-    Ok(unresumed(builder, verifier, protocols))
+    Ok(unresumed(builder, verifier, vec![protocol.to_vec()]))
 }
 
 fn unresumed(

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::clock::Clock;
 use crate::spiffe_id::SpiffeId;
-use crate::tls::config::{ClockTime, signatures, unresumed_client, unresumed_server};
+use crate::tls::config::{ClockTime, member_client, signatures, unresumed_server};
 use crate::tls::pin::{AuthorityPin, PinnedVerifier};
 use crate::tls::verifier::{
     ClientCertificate, ClientPolicy, ClientVerifier, ServerVerifier, SvidResolver,
@@ -84,12 +84,7 @@ pub fn peer_client_config(
         expected,
         signatures: signatures(),
     };
-    let mut config = unresumed_client(
-        Arc::new(verifier),
-        clock,
-        &[&TLS13],
-        vec![ALPN_PEER.to_vec()],
-    )?;
+    let mut config = member_client(Arc::new(verifier), clock, ALPN_PEER)?;
     config.client_auth_cert_resolver = Arc::new(SvidResolver(material));
     Ok(config)
 }
@@ -106,10 +101,5 @@ pub fn join_client_config(
         pin,
         signatures: signatures(),
     };
-    unresumed_client(
-        Arc::new(verifier),
-        clock,
-        &[&TLS13],
-        vec![ALPN_JOIN.to_vec()],
-    )
+    member_client(Arc::new(verifier), clock, ALPN_JOIN)
 }

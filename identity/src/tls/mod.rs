@@ -20,8 +20,8 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use config::{
-    ALPN_CONCLAVE, client_config, https_client_config, https_server_config,
-    insecure_bootstrap_client_config, post_quantum_client_config, server_config,
+    ALPN_CONCLAVE, KeyExchange, client_config, https_client_config, https_server_config,
+    insecure_bootstrap_client_config, server_config,
 };
 pub use material::{SharedTlsMaterial, TlsMaterial};
 pub use member::{

@@ -44,7 +44,7 @@ use crate::endpoints::{
     Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, RemoteEndpoint, Services,
 };
 use crate::entries::Entries;
-use crate::federation::{Federation, Refresher, serve_own_bundle};
+use crate::federation::{EndpointTls, Federation, Refresher, serve_own_bundle};
 use crate::health_checks;
 use crate::peers::IdentityTask;
 use crate::prune::{self, Pruning};
@@ -127,8 +127,12 @@ impl Parts {
     ) -> anyhow::Result<()> {
         if let Some(settings) = config.federation.bundle_endpoint.clone() {
             let bundles = self.bundles(config.trust_domain.clone());
-            let proof = (self.material.clone(), Arc::clone(&self.clock));
-            serve_own_bundle(supervisor, settings, bundles, proof).await?;
+            let tls = EndpointTls {
+                material: self.material.clone(),
+                key_exchange: config.key_exchange,
+                clock: Arc::clone(&self.clock),
+            };
+            serve_own_bundle(supervisor, settings, bundles, tls).await?;
         }
         let refresher = Refresher::new(self.federation.clone());
         supervisor.start("federation", |shutdown| refresher.run(shutdown));
@@ -153,9 +157,8 @@ impl Parts {
             foreign_ids: config.admin_ids.iter().cloned().collect::<BTreeSet<_>>(),
         };
         let (material, clock) = (self.material.clone(), Arc::clone(&self.clock));
-        Ok(Arc::new(identity::tls::server_config(
-            material, policy, clock,
-        )?))
+        let tls = identity::tls::server_config(material, policy, config.key_exchange, clock);
+        Ok(Arc::new(tls?))
     }
 
     pub(super) fn endpoints(&self, config: &Config) -> Endpoints {

@@ -5,6 +5,7 @@ use daemon::{
     config::{Findings, Plugin, take_feature_flags, take_health_checks, take_log, take_plugins},
     hcl::Object,
 };
+use identity::tls::KeyExchange;
 
 use super::{LoadArgs, RateLimit, Subject, cluster, federation, plugins};
 use crate::attest::IdSelector;
@@ -13,7 +14,6 @@ use crate::endpoints::AuditLog;
 /// The keys that have a meaning, with the command line merged in.
 pub(super) struct File {
     pub(super) admin_ids: Vec<String>,
-    pub(super) agent_id_selector: IdSelector,
     pub(super) agent_ttl: Option<String>,
     pub(super) audit_log: AuditLog,
     pub(super) bind_address: Option<String>,
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) default_jwt_svid_ttl: Option<String>,
     pub(super) default_x509_svid_ttl: Option<String>,
     pub(super) disable_jwt_svids: bool,
+    pub(super) experimental: Experimental,
     pub(super) federation: federation::Block,
     pub(super) health_checks: Option<daemon::health::Options>,
     pub(super) jwt_issuer: Option<String>,
@@ -42,6 +43,13 @@ pub(super) struct File {
     pub(super) findings: Findings,
 }
 
+/// The keys of `experimental`.
+#[derive(Default)]
+pub(super) struct Experimental {
+    pub(super) agent_id_selector: IdSelector,
+    pub(super) key_exchange: KeyExchange,
+}
+
 impl File {
     /// Takes a document apart.
     ///
@@ -56,7 +64,7 @@ impl File {
         let mut server = server.context("server section must be configured")?;
         findings.finish("", &document);
         take_unsupported(&mut server, &mut findings)?;
-        let agent_id_selector = take_experimental(&mut server, &mut findings)?;
+        let experimental = take_experimental(&mut server, &mut findings)?;
         let log = take_log(&mut server, &arguments.log)?;
         let mut text = |name| server.take_string(name);
         let given = |flag: &Option<String>, in_file: Option<String>| flag.clone().or(in_file);
@@ -86,7 +94,7 @@ impl File {
                 .unwrap_or_default(),
             cluster: cluster::Block::take(&mut server, &mut findings)?,
             federation: federation::Block::take(&mut server, &mut findings)?,
-            agent_id_selector,
+            experimental,
             audit_log: match server.take_bool("audit_log_enabled")? {
                 Some(true) => AuditLog::On,
                 Some(false) | None => AuditLog::Off,
@@ -118,16 +126,21 @@ fn take_unsupported(server: &mut Object, findings: &mut Findings) -> anyhow::Res
     Ok(())
 }
 
-fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Result<IdSelector> {
+fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Result<Experimental> {
     let Some(mut block) = server.take_block("experimental")? else {
-        return Ok(IdSelector::Absent);
+        return Ok(Experimental::default());
     };
     let section = "server.experimental";
     findings.refuse(section, &mut block, &["auth_opa_policy_engine"]);
-    findings.refuse_if_on(section, &mut block, &["require_pq_kem"])?;
-    let id_selector = match block.take_bool("agent_spiffe_id_as_selector")? {
-        Some(true) => IdSelector::Added,
-        Some(false) | None => IdSelector::Absent,
+    let taken = Experimental {
+        agent_id_selector: match block.take_bool("agent_spiffe_id_as_selector")? {
+            Some(true) => IdSelector::Added,
+            Some(false) | None => IdSelector::Absent,
+        },
+        key_exchange: match block.take_bool("require_pq_kem")? {
+            Some(true) => KeyExchange::PostQuantum,
+            Some(false) | None => KeyExchange::Any,
+        },
     };
     let reason = "entries are served from memory as they change, there is no cache to tune";
     let cache_keys = [
@@ -147,7 +160,7 @@ fn take_experimental(server: &mut Object, findings: &mut Findings) -> anyhow::Re
         "invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead"
     );
     findings.finish(section, &block);
-    Ok(id_selector)
+    Ok(taken)
 }
 
 fn take_subject(server: &mut Object, findings: &mut Findings) -> anyhow::Result<Option<Subject>> {

@@ -14,7 +14,7 @@ mod upstream_authority;
 
 use std::{path::PathBuf, time::Duration};
 
-use identity::{secret::KeyType, spiffe_id::SpiffeId, trust_domain::TrustDomain};
+use identity::{secret::KeyType, spiffe_id::SpiffeId, tls::KeyExchange, trust_domain::TrustDomain};
 
 pub use self::cluster::{Cluster, FirstStart, InviteText};
 pub use self::flags::{LoadArgs, run_flags};
@@ -72,6 +72,8 @@ pub struct Config {
     pub node_attestors: Vec<NodeAttestorSettings>,
     /// Who signs this server's intermediates; a root of its own if `None`.
     pub upstream: Option<UpstreamSettings>,
+    /// How callers agree on keys with this server.
+    pub key_exchange: KeyExchange,
     /// Whose word counts for where connections come from.
     pub trusted_proxies: TrustedProxies,
     /// Whether calls are told to the audit log.

@@ -220,7 +220,9 @@ fn plugins_are_used_explained_or_refused() {
 
 #[test]
 fn upstream_authorities_are_taken() {
-    use crate::upstream::{DiskFiles, KeyExchange, SpireSettings, UpstreamSettings};
+    use crate::upstream::{DiskFiles, SpireSettings, UpstreamSettings};
+    use identity::tls::KeyExchange;
+
     let take = |block: &str| {
         let text = format!("{} plugins {{ UpstreamAuthority {block} }}", with(""));
         load_text(&text).unwrap().upstream.unwrap()
@@ -270,6 +272,23 @@ fn upstream_authorities_are_taken() {
             ..spire
         })
     );
+}
+
+#[test]
+fn keys_that_a_quantum_computer_undoes_are_refused_on_request() {
+    use identity::tls::KeyExchange;
+    for (text, expected) in [
+        ("", KeyExchange::Any),
+        ("experimental { require_pq_kem = false }", KeyExchange::Any),
+        (
+            "experimental { require_pq_kem = true }",
+            KeyExchange::PostQuantum,
+        ),
+    ] {
+        let config = load_text(&with(text)).unwrap();
+        assert_eq!(config.key_exchange, expected, "{text}");
+        assert!(config.explanations.is_empty(), "{:?}", config.explanations);
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use daemon::config::Plugin;
 use daemon::hcl::{DecodeError, Object};
+use identity::tls::KeyExchange;
 
-use crate::upstream::{DiskFiles, KeyExchange, SpireSettings, UpstreamSettings};
+use crate::upstream::{DiskFiles, SpireSettings, UpstreamSettings};
 
 /// Takes the settings of the upstream of `plugin`; `None` if there is no such upstream.
 ///

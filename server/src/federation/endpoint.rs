@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use identity::bundle::Bundle;
 use identity::clock::Clock;
-use identity::tls::SharedTlsMaterial;
+use identity::tls::{KeyExchange, SharedTlsMaterial};
 use tracing::info;
 
 use crate::bundles::Bundles;
@@ -43,7 +43,18 @@ pub enum EndpointProof {
     },
 }
 
-/// Binds the endpoint and starts to serve `bundles`' own one; the server's SVID is in `material`.
+/// What an endpoint needs to speak TLS.
+#[derive(Clone, Debug)]
+pub struct EndpointTls {
+    /// Holds the server's SVID.
+    pub material: SharedTlsMaterial,
+    /// How connections agree on keys.
+    pub key_exchange: KeyExchange,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Binds the endpoint and starts to serve `bundles`' own one.
 ///
 /// # Errors
 ///
@@ -52,13 +63,22 @@ pub async fn start(
     supervisor: &mut Supervisor,
     settings: BundleEndpointSettings,
     bundles: Bundles,
-    (material, clock): (SharedTlsMaterial, Arc<dyn Clock>),
+    tls: EndpointTls,
 ) -> anyhow::Result<()> {
+    let EndpointTls {
+        material,
+        key_exchange,
+        clock,
+    } = tls;
     let profile;
     let tls = match settings.proof {
         EndpointProof::ServerSvid => {
             profile = "https_spiffe";
-            Arc::new(identity::tls::https_server_config(material, clock)?)
+            Arc::new(identity::tls::https_server_config(
+                material,
+                key_exchange,
+                clock,
+            )?)
         }
         EndpointProof::CertificateFiles {
             certificate,
@@ -72,7 +92,7 @@ pub async fn start(
                 let files = Arc::clone(&files);
                 move |shutdown| files.follow(sync_interval, shutdown)
             });
-            web::server_config(files)?
+            web::server_config_with(key_exchange.provider(), files)?
         }
     };
     let listener = Listener::tls(&settings.address, tls).await;

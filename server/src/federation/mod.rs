@@ -33,7 +33,9 @@ use raft_store::{
 };
 use tracing::{debug, warn};
 
-pub use self::endpoint::{BundleEndpointSettings, EndpointProof, start as serve_own_bundle};
+pub use self::endpoint::{
+    BundleEndpointSettings, EndpointProof, EndpointTls, start as serve_own_bundle,
+};
 pub use self::fetch::FetchError;
 pub use self::refresher::Refresher;
 

@@ -26,7 +26,7 @@ pub use disk::{Disk, DiskError, DiskFiles};
 pub use error::UpstreamError;
 pub use external::External;
 pub use settings::{SpireSettings, UpstreamSettings};
-pub use spire::{KeyExchange, Spire, SpireError};
+pub use spire::{Spire, SpireError};
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

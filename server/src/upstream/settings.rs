@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{DiskFiles, KeyExchange};
+use identity::tls::KeyExchange;
+
+use super::DiskFiles;
 
 /// The upstream of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -10,7 +10,7 @@ use daemon::supervisor::{Shutdown, chain};
 use identity::clock::{Clock as _, SystemClock};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
-use identity::tls::{ALPN_PEER, SharedTlsMaterial, TlsMaterial};
+use identity::tls::{ALPN_PEER, KeyExchange, SharedTlsMaterial, TlsMaterial};
 use prost::Message as _;
 use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_client::ClusterClient;
@@ -478,9 +478,12 @@ async fn nobody_but_a_member_speaks_on_the_peer_port() {
         let material = SharedTlsMaterial::new(TlsMaterial::new(svid, bundles).unwrap());
         let expected = SpiffeId::parse(&format!("spiffe://{peers}/member/1")).unwrap();
         let clock = || Arc::new(SystemClock) as Arc<dyn identity::clock::Clock>;
-        let shown = identity::tls::client_config(material, expected.clone(), clock()).unwrap();
+        let shown =
+            identity::tls::client_config(material, expected.clone(), KeyExchange::Any, clock())
+                .unwrap();
         let mut config =
-            identity::tls::insecure_bootstrap_client_config(expected, clock()).unwrap();
+            identity::tls::insecure_bootstrap_client_config(expected, KeyExchange::Any, clock())
+                .unwrap();
         config.client_auth_cert_resolver = shown.client_auth_cert_resolver;
         config.alpn_protocols = vec![ALPN_PEER.to_vec()];
         let address: std::net::SocketAddr = first.peer_address().parse().unwrap();

@@ -13,7 +13,7 @@ use identity::bundle::Bundle;
 use identity::clock::{Clock, SystemClock};
 use identity::secret::{KeyType, PrivateKey};
 use identity::spiffe_id::SpiffeId;
-use identity::tls::{SharedTlsMaterial, TlsMaterial};
+use identity::tls::{KeyExchange, SharedTlsMaterial, TlsMaterial};
 use identity::trust_domain::TrustDomain;
 use identity::x509::generate_csr;
 use identity::x509_svid::X509Svid;
@@ -345,6 +345,7 @@ impl World {
         let config = identity::tls::client_config(
             SharedTlsMaterial::new(material),
             SpiffeId::server(&trust_domain()),
+            KeyExchange::Any,
             Arc::clone(&self.clock),
         )
         .unwrap();
@@ -402,6 +403,7 @@ pub(crate) fn config(folder: PathBuf) -> Config {
         node_attestors: Vec::new(),
         upstream: None,
         agent_id_selector: IdSelector::Absent,
+        key_exchange: KeyExchange::Any,
         audit_log: AuditLog::Off,
         trusted_proxies: TrustedProxies::default(),
         federation: FederationSettings::default(),

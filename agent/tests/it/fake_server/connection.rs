@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use identity::clock::SystemClock;
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
-use identity::tls::{ClientPolicy, SharedTlsMaterial, TlsMaterial, peer_identity, server_config};
+use identity::tls::{
+    ClientPolicy, KeyExchange, SharedTlsMaterial, TlsMaterial, peer_identity, server_config,
+};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,7 +63,13 @@ fn tls_config(authority: &TestAuthority) -> rustls::ServerConfig {
         foreign_ids: BTreeSet::new(),
     };
     let clock = Arc::new(SystemClock);
-    server_config(SharedTlsMaterial::new(material), policy, clock).unwrap()
+    server_config(
+        SharedTlsMaterial::new(material),
+        policy,
+        KeyExchange::Any,
+        clock,
+    )
+    .unwrap()
 }
 
 /// Who shows an SVID, and its serial number.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Setup, connect};
 use crate::spiffe_id::SpiffeId;
 use crate::testing::TestAuthority;
-use crate::tls::{SharedTlsMaterial, TlsMaterial, client_config};
+use crate::tls::{KeyExchange, SharedTlsMaterial, TlsMaterial, client_config};
 use crate::x509_svid::X509Svid;
 
 /// Whether the server of `setup` lets in a client with the leaf that `authority` signed alone.
@@ -15,7 +15,7 @@ fn is_let_in(setup: &Setup, authority: &TestAuthority) -> bool {
     let bundle = Arc::new(setup.authority.bundle());
     let material = SharedTlsMaterial::new(TlsMaterial::new(Some(leaf), [bundle]).unwrap());
     let expected = SpiffeId::server(setup.authority.trust_domain());
-    let client = client_config(material, expected, setup.clock()).unwrap();
+    let client = client_config(material, expected, KeyExchange::Any, setup.clock()).unwrap();
     connect(&Arc::new(client), &setup.server_config()).is_ok()
 }
 

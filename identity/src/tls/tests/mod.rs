@@ -19,10 +19,10 @@ use crate::secret::{KeyType, PrivateKey};
 use crate::spiffe_id::SpiffeId;
 use crate::testing::TestAuthority;
 use crate::tls::{
-    ALPN_CONCLAVE, ALPN_JOIN, ALPN_PEER, AuthorityPin, ClientPolicy, PeerError, SharedTlsMaterial,
-    TlsMaterial, client_config, insecure_bootstrap_client_config, join_client_config,
-    join_server_config, peer_client_config, peer_identity, peer_server_config, server_config,
-    verify_svid_chain,
+    ALPN_CONCLAVE, ALPN_JOIN, ALPN_PEER, AuthorityPin, ClientPolicy, KeyExchange, PeerError,
+    SharedTlsMaterial, TlsMaterial, client_config, insecure_bootstrap_client_config,
+    join_client_config, join_server_config, peer_client_config, peer_identity, peer_server_config,
+    server_config, verify_svid_chain,
 };
 use crate::x509::CertificateInfo;
 use crate::x509_svid::X509Svid;
@@ -35,6 +35,8 @@ struct Setup {
     server: SharedTlsMaterial,
     client: SharedTlsMaterial,
     foreign_ids: BTreeSet<SpiffeId>,
+    /// The server's.
+    key_exchange: KeyExchange,
 }
 
 /// A finished handshake.
@@ -61,6 +63,7 @@ impl Setup {
             client: shared("/spire/agent/x"),
             authority,
             foreign_ids: BTreeSet::new(),
+            key_exchange: KeyExchange::Any,
         }
     }
 
@@ -73,12 +76,22 @@ impl Setup {
             trust_domain: self.authority.trust_domain().clone(),
             foreign_ids: self.foreign_ids.clone(),
         };
-        Arc::new(server_config(self.server.clone(), policy, self.clock()).unwrap())
+        Arc::new(
+            server_config(self.server.clone(), policy, self.key_exchange, self.clock()).unwrap(),
+        )
     }
 
     fn client_config(&self) -> Arc<ClientConfig> {
         let expected = SpiffeId::server(self.authority.trust_domain());
-        Arc::new(client_config(self.client.clone(), expected, self.clock()).unwrap())
+        Arc::new(
+            client_config(
+                self.client.clone(),
+                expected,
+                KeyExchange::Any,
+                self.clock(),
+            )
+            .unwrap(),
+        )
     }
 
     fn connect(&self) -> Result<Connected, Error> {
@@ -325,7 +338,7 @@ fn an_insecure_bootstrap_wants_the_right_name_and_shows_nothing() {
     let setup = Setup::new();
     let config = |id: &str| {
         let id = SpiffeId::parse(id).unwrap();
-        Arc::new(insecure_bootstrap_client_config(id, setup.clock()).unwrap())
+        Arc::new(insecure_bootstrap_client_config(id, KeyExchange::Any, setup.clock()).unwrap())
     };
     let connected = connect(&config("spiffe://td/spire/server"), &setup.server_config()).unwrap();
     assert_eq!(connected.server.peer_certificates(), None);

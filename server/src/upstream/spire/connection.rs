@@ -16,7 +16,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::KeyExchange;
 use crate::upstream::SpireSettings;
 
 /// A channel that connects when it is needed, each time with the material of then.
@@ -27,12 +26,7 @@ pub(super) fn connect(
     clock: Arc<dyn Clock>,
 ) -> Result<Channel, TlsError> {
     let expected = SpiffeId::server(trust_domain);
-    let config = match settings.key_exchange {
-        KeyExchange::Any => tls::client_config(material, expected, clock)?,
-        KeyExchange::PostQuantum => {
-            tls::post_quantum_client_config(Some(material), expected, clock)?
-        }
-    };
+    let config = tls::client_config(material, expected, settings.key_exchange, clock)?;
     let config = Arc::new(config);
     let (host, port) = (settings.host.clone(), settings.port);
     let connector = tower::service_fn(move |_uri| {

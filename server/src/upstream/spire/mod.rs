@@ -36,16 +36,6 @@ use identity::{Identity, IdentityError};
 #[doc(hidden)]
 pub use identity::is_identity;
 
-/// How connections agree on keys.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum KeyExchange {
-    /// As both sides can.
-    #[default]
-    Any,
-    /// In a way that holds against quantum computers (X25519MLKEM768), or not at all.
-    PostQuantum,
-}
-
 /// A server above.
 pub struct Spire {
     settings: SpireSettings,

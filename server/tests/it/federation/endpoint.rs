@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use identity::clock::SystemClock;
-use identity::tls::{SharedTlsMaterial, TlsMaterial, https_server_config};
+use identity::tls::{KeyExchange, SharedTlsMaterial, TlsMaterial, https_server_config};
 use identity::x509_svid::X509Svid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -50,7 +50,8 @@ impl FakeEndpoint {
         let acceptor = svid.map(|svid| {
             let material = TlsMaterial::new(Some(svid), []).unwrap();
             let material = SharedTlsMaterial::new(material);
-            let config = https_server_config(material, Arc::new(SystemClock)).unwrap();
+            let config =
+                https_server_config(material, KeyExchange::Any, Arc::new(SystemClock)).unwrap();
             TlsAcceptor::from(Arc::new(config))
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
