@@ -310,7 +310,13 @@ impl Rotator {
             (held.svid.key().clone(), held.reattestable)
         };
         let key = self.keys.generate(Some(&current))?;
-        if reattestable || self.own.must_reattest.load(Ordering::Relaxed) {
+        let attests = reattestable || self.own.must_reattest.load(Ordering::Relaxed);
+        let client = self.client.clone();
+        let _replacing = match attests {
+            true => Some(client.replace_svid().await),
+            false => None,
+        };
+        if attests {
             self.attest_again(&key).await?;
         } else {
             debug!("Rotating agent SVID");

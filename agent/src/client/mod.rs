@@ -19,6 +19,7 @@ pub use dial::{DialError, Dialer, ServerAddress, Servers, TlsMode};
 pub use entries::{EntryRevision, KnownEntries};
 pub use error::{CallError, Demand, Malformed};
 pub use link::LinkId;
+pub use pool::Replacing;
 pub use watch::{Batch, Offer, Watch};
 pub use workload_api::first_x509_bundle;
 
@@ -71,6 +72,15 @@ impl ServerClient {
             pool: Pool::new(dialer),
             trust_domain,
         }))
+    }
+
+    /// Begins to replace the agent's SVID by attesting again, until the guard is dropped.
+    ///
+    /// The server takes the SVID for an old one as soon as it has signed the next, of which the agent hears
+    /// later. So what is refused meanwhile waits for the guard's end, and counts only if the connection is
+    /// still in use then.
+    pub async fn replace_svid(&self) -> Replacing<'_> {
+        self.0.pool.replace().await
     }
 
     /// Lets the next call use a new connection, because the agent has another SVID now. Calls under
@@ -131,7 +141,7 @@ impl ServerClient {
                     link.set_answered();
                     return Ok(answer);
                 }
-                Err(error) => error.on(&link),
+                Err(error) => self.judged(error, &link).await,
             };
             match self.settle(&error, &link) {
                 Verdict::Final => return Err(error),
@@ -141,6 +151,14 @@ impl ServerClient {
             failure = Some(error);
         }
         Err(failure.expect("invariant: there is at least one attempt"))
+    }
+
+    /// What a failure on `link` means once the SVID is settled.
+    async fn judged(&self, error: CallError, link: &Link) -> CallError {
+        if matches!(error, CallError::Denied { .. }) {
+            self.0.pool.replaced().await;
+        }
+        error.on(link)
     }
 
     /// Draws the consequence of a failure on `link` for later calls, and tells it for this one.

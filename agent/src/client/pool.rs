@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use daemon::supervisor::{Shutdown, chain};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLockWriteGuard};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -37,8 +37,17 @@ pub(super) struct Pool {
     slots: Mutex<Slots>,
     /// Held by the one call that dials while the others wait for what it brings.
     dialing: tokio::sync::Mutex<()>,
+    /// Held alone by who replaces the SVID.
+    replacing: tokio::sync::RwLock<()>,
     changed: Notify,
 }
+
+/// Says for as long as it lives that the SVID is being replaced.
+#[must_use]
+#[derive(Debug)]
+pub struct Replacing<'a>(
+    #[expect(dead_code, reason = "it is there to be dropped")] RwLockWriteGuard<'a, ()>,
+);
 
 #[derive(Debug, Default)]
 struct Slots {
@@ -63,6 +72,7 @@ impl Pool {
             dialer,
             slots: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
+            replacing: tokio::sync::RwLock::default(),
             changed: Notify::new(),
         }
     }
@@ -72,6 +82,16 @@ impl Pool {
         let mut slots = self.slots.lock();
         slots.prune();
         slots.active.as_ref().is_some_and(|link| link.id() == id)
+    }
+
+    /// Begins to replace the SVID, until the guard is dropped.
+    pub(super) async fn replace(&self) -> Replacing<'_> {
+        Replacing(self.replacing.write().await)
+    }
+
+    /// Returns once nobody replaces the SVID.
+    pub(super) async fn replaced(&self) {
+        drop(self.replacing.read().await);
     }
 
     /// Lets the next call use a new connection, because the agent has another SVID now.

@@ -104,8 +104,8 @@ impl Watch {
             };
             let part = match part {
                 Ok(Ok(Some(part))) => part,
-                Ok(Ok(None)) => return Err(self.settled(ended("server ended the stream"))),
-                Ok(Err(status)) => return Err(self.settled(status.into())),
+                Ok(Ok(None)) => return Err(self.settled(ended("server ended the stream")).await),
+                Ok(Err(status)) => return Err(self.settled(status.into()).await),
                 Err(_elapsed) => {
                     // It may well answer others, but not in time.
                     self.client.0.pool.give_up(&self.link);
@@ -115,13 +115,13 @@ impl Watch {
             match self.assembly.take(part) {
                 Ok(None) => {}
                 Ok(Some(batch)) => return Ok(batch),
-                Err(malformed) => return Err(self.settled(malformed.into())),
+                Err(malformed) => return Err(self.settled(malformed.into()).await),
             }
         }
     }
 
-    fn settled(&self, error: CallError) -> CallError {
-        let error = error.on(&self.link);
+    async fn settled(&self, error: CallError) -> CallError {
+        let error = self.client.judged(error, &self.link).await;
         self.client.settle(&error, &self.link);
         error
     }

@@ -62,6 +62,39 @@ async fn evicted_agent_attests_again_in_the_same_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn call_that_is_refused_while_the_agent_attests_again_demands_nothing() {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        registry.pushes = true;
+        registry.agent_ttl = Duration::from_secs(11);
+        registry.entries.push(own_entry("e1", "/web"));
+    });
+    let (_folder, home) = home();
+    // After a failure nothing would be learnt for very long.
+    let agent = home
+        .with_experimental("sync_interval = \"1h\"")
+        .start(&server)
+        .await;
+    server.with(|registry| {
+        registry.holds_attestations = true;
+        registry.agent_ttl = Duration::from_secs(3600);
+    });
+    // The stream of changes ends, since the server has signed another SVID, of which the agent knows nothing yet.
+    wait_until(async || server.asked().outdated > 0).await;
+    server.with(|registry| {
+        registry.holds_attestations = false;
+        registry.entries.push(own_entry("e2", "/api"));
+    });
+    wait_until(async || {
+        let answer = agent.fetch_x509().await;
+        answer.is_ok_and(|answer| ids(&answer).len() == 2)
+    })
+    .await;
+    assert_eq!(server.asked().attestations, 2);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_unusable_for_a_moment_are_waited_for() {
     let server = FakeServer::start();
     let (folder, home) = home();

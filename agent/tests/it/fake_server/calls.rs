@@ -67,10 +67,10 @@ pub(super) fn attest_agent(
             other => panic!("unknown attestor {other}"),
         };
         let csr = params.params.unwrap().csr;
-        let svid = {
-            let registry = registry.lock();
-            sign(&registry.authority, &node.path, &csr, registry.agent_ttl)
-        };
+        let svid = admit(&mut registry.lock(), &node.path, &csr);
+        while registry.lock().holds_attestations {
+            tokio::task::yield_now().await;
+        }
         let result = Admitted {
             svid: Some(svid),
             reattestable: node.reattestable,
@@ -83,6 +83,15 @@ pub(super) fn attest_agent(
     let end = async move { conversation.await.err().map(Err) };
     let end = futures_util::FutureExt::into_stream(end).filter_map(|end| end);
     Box::pin(ReceiverStream::new(outgoing).merge(end))
+}
+
+/// The SVID of an agent that attested. The one before is not valid any more.
+fn admit(registry: &mut Registry, path: &str, csr: &[u8]) -> types::X509svid {
+    let svid = sign(&registry.authority, path, csr, registry.agent_ttl);
+    let leaf = CertificateInfo::parse(&svid.cert_chain[0]).unwrap();
+    let before = registry.admitted.insert(path.to_owned(), leaf.serial);
+    registry.replaced.extend(before);
+    svid
 }
 
 type Sent = Result<agent_api::AttestAgentResponse, Status>;
@@ -364,7 +373,7 @@ pub(super) fn new_jwt_svid(
     })
 }
 
-/// The first use of a renewed SVID makes the one before invalid.
+/// The first use of a renewed SVID makes the one before invalid, another attestation at once.
 pub(super) fn check_agent(registry: &mut Registry, peer: &Peer) -> Result<SpiffeId, Status> {
     if let Some(reason) = registry.refusal {
         return Err(refused(reason));
@@ -376,6 +385,7 @@ pub(super) fn check_agent(registry: &mut Registry, peer: &Peer) -> Result<Spiffe
         registry.replaced.insert(before);
     }
     if registry.replaced.contains(&serial) {
+        registry.asked.outdated += 1;
         return Err(refused(Reason::AgentNotActive));
     }
     Ok(id)

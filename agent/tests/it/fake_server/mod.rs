@@ -4,7 +4,7 @@ mod calls;
 mod connection;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -50,6 +50,10 @@ pub(crate) struct Registry {
     pub(crate) refusal: Option<Reason>,
     /// Syncs that begin now are answered when this is false again.
     pub(crate) holds_syncs: bool,
+    /// Agents that are admitted now are told when this is false again.
+    pub(crate) holds_attestations: bool,
+    /// The serial number of the SVID that the last attestation gave to an agent, by its path.
+    admitted: BTreeMap<String, String>,
     /// The serial number of a renewed SVID that was not used yet, and the one it will replace.
     pending: Option<(String, String)>,
     /// Serial numbers of SVIDs that are no longer valid.
@@ -85,6 +89,8 @@ pub(crate) struct Asked {
     /// How many CSRs each call had.
     pub(crate) batches: Vec<usize>,
     pub(crate) jwts: usize,
+    /// Calls with SVIDs that are no longer valid.
+    pub(crate) outdated: usize,
     /// Which revision each stream of changes began after.
     pub(crate) watches: Vec<u64>,
 }
@@ -120,6 +126,8 @@ impl FakeServer {
             federated: Vec::new(),
             refusal: None,
             holds_syncs: false,
+            holds_attestations: false,
+            admitted: BTreeMap::new(),
             pending: None,
             replaced: BTreeSet::new(),
             attest_refused: false,
