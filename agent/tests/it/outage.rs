@@ -7,13 +7,15 @@ use identity::x509::CertificateInfo;
 use crate::fake_server::FakeServer;
 use crate::harness::{Home, ids, own_entry, wait_until};
 
-/// Waits until the agent's stored SVID has ended.
+/// Waits until the agent's stored SVID has ended. It may be stored only now: a renewal that a server answered
+/// before it stopped is the agent's to finish.
 async fn wait_for_the_end(home: &Home) {
-    let stored = home.stored();
-    let pem = stored["svid"][0].as_str().unwrap().to_owned();
-    let not_after = not_after(&pem);
-    wait_until(async || identity::clock::Clock::now(&identity::clock::SystemClock) > not_after)
-        .await;
+    wait_until(async || {
+        let stored = home.stored();
+        let not_after = not_after(stored["svid"][0].as_str().unwrap());
+        identity::clock::Clock::now(&identity::clock::SystemClock) > not_after
+    })
+    .await;
 }
 
 fn not_after(stored: &str) -> identity::clock::UnixTime {
