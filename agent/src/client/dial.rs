@@ -167,11 +167,7 @@ impl Inner {
         let lookups = self.addresses.iter().map(|address| async {
             let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
             let found = within(LOOKUP_DEADLINE, lookup).await?;
-            let targets = found.map(|socket| Target {
-                host: address.host.clone(),
-                socket,
-            });
-            Ok(targets.collect::<Vec<_>>())
+            Ok(targets(address, found))
         });
         let mut targets: Vec<Target> = Vec::new();
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -236,6 +232,15 @@ impl Inner {
         };
         Link::new(stream).await.map_err(DialError::Http2)
     }
+}
+
+/// A name may stand for several servers: each of its addresses is one.
+fn targets(address: &ServerAddress, found: impl Iterator<Item = SocketAddr>) -> Vec<Target> {
+    let target = |socket| Target {
+        host: address.host.clone(),
+        socket,
+    };
+    found.map(target).collect()
 }
 
 fn tune(tcp: &TcpStream) -> io::Result<()> {
@@ -319,5 +324,24 @@ impl DialError {
     /// Whether the server's certificate does not chain to the bundle.
     pub fn is_untrusted_server(&self) -> bool {
         matches!(self, Self::Untrusted { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_a_name_is_a_target() {
+        let name = ServerAddress {
+            host: "servers.test".to_owned(),
+            port: 8081,
+        };
+        let sockets = ["192.0.2.1:8081", "[2001:db8::1]:8081", "192.0.2.2:8081"];
+        let sockets = sockets.map(|text| text.parse().unwrap());
+        let targets = targets(&name, sockets.into_iter());
+        let found: Vec<_> = targets.iter().map(|target| target.socket).collect();
+        assert_eq!(found, sockets);
+        assert!(targets.iter().all(|target| target.host == name.host));
     }
 }
