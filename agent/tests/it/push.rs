@@ -163,6 +163,8 @@ async fn server_without_a_sign_of_life_is_left() {
         registry.is_silent = false;
         registry.entries.push(own_entry("e2", "/api"));
     });
+    // The stream that replaced it is followed.
+    wait_until(async || agent.fetch_x509().await.unwrap().svids.len() == 2).await;
     agent.stop().await;
 }
 
