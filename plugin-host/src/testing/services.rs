@@ -49,7 +49,7 @@ impl State {
         self.end.clone()
     }
 
-    /// The last configuration: trust domain, space, text.
+    /// The last configuration: trust domain, space, text; and whether another one was refused since.
     pub(super) fn configured(&self) -> String {
         self.configured.lock().clone()
     }
@@ -95,6 +95,7 @@ impl Config for State {
     ) -> Result<Response<ConfigureResponse>, Status> {
         let request = request.into_inner();
         if request.hcl_configuration.contains("bad") {
+            self.configured.lock().push_str(", then refused");
             return Err(Status::invalid_argument("configuration is bad"));
         }
         let core = request.core_configuration.unwrap_or_default();
