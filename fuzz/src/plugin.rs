@@ -165,6 +165,7 @@ async fn upstream(plugin: &Plugin) -> Result<(), CallError> {
 static PLUGIN: Mutex<Option<Plugin>> = Mutex::new(None);
 
 /// The plugin of before, or a new one if the connection to that one was lost.
+#[expect(clippy::disallowed_methods, reason = "it runs as long as the process")]
 async fn plugin() -> Plugin {
     if let Some(plugin) = &*PLUGIN.lock() {
         return plugin.clone();

@@ -142,6 +142,10 @@ impl World {
         RUNTIME.block_on(Self::start())
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "they end when `close` asks them to"
+    )]
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let shutdown = Shutdown::new();
@@ -321,6 +325,10 @@ static OURSELVES: LazyLock<Arc<Peer>> = LazyLock::new(|| {
     Arc::new(PeerProcess::of_pid(pid).expect("this process runs").into())
 });
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it ends when the store is closed"
+)]
 async fn open_store(folder: &Path) -> Store {
     let seal = FileSeal::at(&folder.join("seal.key"));
     let options = Options::new(folder.join("data"), Box::new(seal));

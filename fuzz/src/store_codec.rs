@@ -117,7 +117,7 @@ fn requests() -> impl Iterator<Item = stored::PeerRequest> {
             records: record.collect(),
             committed: position(5),
         }),
-        Request::Vote(votes.clone()),
+        Request::Vote(votes),
         Request::PreVote(votes),
         Request::Transfer(stored::TransferRequest {
             leader: vote(),

@@ -234,7 +234,7 @@ pub async fn answered(url: &str, bytes: &[u8], max_len_bytes: usize) -> Result<D
         }
         Err(GetCause::TooManyRedirects)
     };
-    told.await.map_err(|cause| GetError::new(url, cause))
+    told.await.map_err(|cause| GetError::new("Get", url, cause))
 }
 
 /// How many redirections are followed, as in Go's client.
