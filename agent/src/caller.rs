@@ -15,8 +15,8 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Callers attested by `attestor`. Selectors that begin with one of `logged_selectors` may be
-    /// shown in the log.
+    /// Callers attested by `attestor`. Selectors may be shown in the log that one of `logged_selectors` names,
+    /// which are selectors or whole first parts of them.
     pub fn new(attestor: WorkloadAttestor, logged_selectors: Vec<String>) -> Self {
         Self {
             attestor,
@@ -74,14 +74,16 @@ impl Callers {
         let shown: Vec<String> = selectors
             .iter()
             .map(ToString::to_string)
-            .filter(|text| {
-                self.logged_selectors
-                    .iter()
-                    .any(|one| text.starts_with(one))
-            })
+            .filter(|text| self.logged_selectors.iter().any(|one| names(one, text)))
             .collect();
         (!shown.is_empty()).then(|| shown.join(","))
     }
+}
+
+/// Whether `prefix` is the selector, or ends where a part of it does: `k8s:ns` does not name `k8s:ns-label`.
+fn names(prefix: &str, selector: &str) -> bool {
+    let rest = selector.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':') || prefix.ends_with(':'))
 }
 
 /// A process and what it was attested with.
@@ -116,4 +118,32 @@ impl Caller {
 
 fn attestation_failed() -> Status {
     Status::unavailable("workload attestation failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_selectors_are_named_by_whole_parts() {
+        for prefix in [
+            "docker",
+            "docker:",
+            "docker:env",
+            "docker:env:",
+            "docker:env:A=b",
+        ] {
+            assert!(names(prefix, "docker:env:A=b"), "{prefix}");
+        }
+        for prefix in [
+            "",
+            "d",
+            "docker:e",
+            "docker:env:A",
+            "docker:env:A=b:",
+            "unix",
+        ] {
+            assert!(!names(prefix, "docker:env:A=b"), "{prefix}");
+        }
+    }
 }

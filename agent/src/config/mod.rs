@@ -48,7 +48,7 @@ pub struct Config {
     pub join_token: Option<JoinToken>,
     /// What to attest with without a join token.
     pub node_attestor: Option<NodeAttestorSettings>,
-    /// Selectors of callers that begin with one of these may be logged.
+    /// Selectors of callers that are one of these, or begin with all of its parts, may be logged.
     pub log_selectors: Vec<String>,
     /// The log.
     pub log: daemon::log::Options,
