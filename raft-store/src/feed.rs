@@ -1,14 +1,15 @@
 //! The change feed: the latest changes, in a ring, for any number of followers.
 //!
-//! A follower that fell behind the ring is told so and reloads; nobody is waited for.
+//! A follower that fell behind the ring is told so and reloads; nobody is waited for. Who cares for a topic alone is
+//! woken by it alone: most changes are of entries and agents, and most tasks look after something else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::change::Change;
+use crate::change::{Change, ChangeKind};
 use crate::record::Revision;
 
 /// The ring, filled by apply.
@@ -16,7 +17,32 @@ use crate::record::Revision;
 pub(crate) struct Feed {
     ring: Mutex<Ring>,
     newest: watch::Sender<Revision>,
+    authorities: watch::Sender<()>,
+    bundles: watch::Sender<()>,
     capacity: usize,
+}
+
+/// What changes seldom, and matters to more than one task when it does.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Topic {
+    /// Authorities.
+    Authorities,
+    /// Bundles, and the federation relationships that they come from.
+    Bundles,
+}
+
+impl Topic {
+    const fn of(kind: &ChangeKind) -> Option<Self> {
+        match kind {
+            ChangeKind::Authority { .. } => Some(Self::Authorities),
+            ChangeKind::Bundle { .. } | ChangeKind::Relationship { .. } => Some(Self::Bundles),
+            ChangeKind::Entry { .. }
+            | ChangeKind::Agent { .. }
+            | ChangeKind::Member { .. }
+            | ChangeKind::ClusterVersion
+            | ChangeKind::Setting { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -36,16 +62,18 @@ impl Feed {
         Self {
             ring: Mutex::new(ring),
             newest: watch::Sender::new(revision),
+            authorities: watch::Sender::new(()),
+            bundles: watch::Sender::new(()),
             capacity,
         }
     }
 
     /// Adds changes, whose revisions rise up to `revision`.
-    pub(crate) fn publish(
-        &self,
-        changes: impl IntoIterator<Item = Arc<Change>>,
-        revision: Revision,
-    ) {
+    pub(crate) fn publish(&self, changes: Vec<Arc<Change>>, revision: Revision) {
+        let topics: BTreeSet<Topic> = changes
+            .iter()
+            .filter_map(|change| Topic::of(&change.kind))
+            .collect();
         let mut ring = self.ring.lock();
         ring.changes.extend(changes);
         while ring.changes.len() > self.capacity {
@@ -68,6 +96,21 @@ impl Feed {
             *newest = revision.max(*newest);
             is_newer
         });
+        for topic in topics {
+            self.topic(topic).send_replace(());
+        }
+    }
+
+    const fn topic(&self, topic: Topic) -> &watch::Sender<()> {
+        match topic {
+            Topic::Authorities => &self.authorities,
+            Topic::Bundles => &self.bundles,
+        }
+    }
+
+    /// Tells when something of this topic changes, from now on.
+    pub(crate) fn signal(&self, topic: Topic) -> Signal {
+        Signal(self.topic(topic).subscribe())
     }
 
     /// Forgets everything: the state was replaced by another at `revision`.
@@ -77,6 +120,8 @@ impl Feed {
         ring.floor = revision;
         drop(ring);
         self.newest.send_replace(revision);
+        self.authorities.send_replace(());
+        self.bundles.send_replace(());
     }
 
     fn after(&self, revision: Revision) -> Result<Vec<Arc<Change>>, Compacted> {
@@ -99,6 +144,21 @@ impl Feed {
             .take_while(|change| Some(change.revision) <= last)
             .cloned()
             .collect())
+    }
+}
+
+/// Says that something of a topic changed; what, the state tells.
+#[derive(Debug)]
+pub struct Signal(watch::Receiver<()>);
+
+impl Signal {
+    /// Waits until something changed since this was made or last ended; several changes may be told as one.
+    /// Cancel-safe.
+    pub async fn raised(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The store is gone: nothing changes any more.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub use crate::command::{
     TaintAuthority, TaintUpstreamAuthority, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
     UpdateFederatedBundle, UpdateRelationship, UpdateRelationshipOutcome, UpstreamOutcome,
 };
-pub use crate::feed::{Changes, Compacted};
+pub use crate::feed::{Changes, Compacted, Signal, Topic};
 pub use crate::peer::{
     Lane, MAX_PEER_FRAME_LEN_BYTES, NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError,
 };

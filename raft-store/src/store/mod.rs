@@ -28,7 +28,7 @@ pub use self::options::{Identity, Limits, Options, Start};
 use crate::backup::{self, BackupError, BackupReader};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, Envelope, Operation, RequestId};
-use crate::feed::Changes;
+use crate::feed::{Changes, Signal, Topic};
 use crate::raft::{AnswerError, ConfirmError, Leadership, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
 use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
@@ -242,6 +242,12 @@ impl Store {
     #[must_use]
     pub fn changes_after(&self, revision: Revision) -> Changes {
         Changes::new(Arc::clone(&self.0.model.feed), revision)
+    }
+
+    /// Tells when something of this topic changes, from now on.
+    #[must_use]
+    pub fn signal(&self, topic: Topic) -> Signal {
+        self.0.model.feed.signal(topic)
     }
 
     /// Seals a secret under the name of its record.

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use identity::bundle::Bundle;
+use identity::trust_domain::TrustDomain;
 use raft_store::{
-    ChangeKind, Compacted, CreateEntries, DeleteEntries, ProposeError, Revision, SetSetting,
+    ChangeKind, Compacted, CreateEntries, DeleteEntries, ProposeError, Revision, SetBundleMode,
+    SetFederatedBundle, SetSetting, Topic,
 };
 
 use crate::fixture::{close, create, entry, open, options, proposal};
@@ -39,6 +43,26 @@ async fn a_follower_resumes_where_it_was_and_sees_every_change_once() {
     assert_eq!(again.next().await.unwrap().len(), 1);
     let nothing = tokio::time::timeout(Duration::from_millis(20), changes.next()).await;
     assert!(nothing.is_err(), "{nothing:?}");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_wakes_those_who_care_for_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let mut authorities = store.signal(Topic::Authorities);
+    let mut bundles = store.signal(Topic::Bundles);
+    create(&store, "a").await;
+    assert!(authorities.raised().now_or_never().is_none());
+    assert!(bundles.raised().now_or_never().is_none());
+    let set = SetFederatedBundle {
+        bundle: Bundle::empty(TrustDomain::parse("other.org").unwrap()),
+        mode: SetBundleMode::Create,
+    };
+    store.propose(set, proposal()).await.unwrap();
+    assert!(bundles.raised().now_or_never().is_some());
+    assert!(bundles.raised().now_or_never().is_none(), "told twice");
+    assert!(authorities.raised().now_or_never().is_none());
     close(store, driver).await;
 }
 

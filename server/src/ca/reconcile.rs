@@ -10,9 +10,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use daemon::supervisor::Shutdown;
 use identity::clock::Clock;
 use raft_store::{
-    ActivateAuthority, ActivateRoot, AuthorityKind, AuthorityOutcome, AuthorityRecord, ChangeKind,
-    Changes, Operation, PrepareAuthority, Proposal, ProposeError, PublishAuthority, ReadError,
-    RemoveAuthority, State, Store,
+    ActivateAuthority, ActivateRoot, AuthorityKind, AuthorityOutcome, AuthorityRecord, Operation,
+    PrepareAuthority, Proposal, ProposeError, PublishAuthority, ReadError, RemoveAuthority, Store,
+    Topic,
 };
 use tracing::{info, warn};
 
@@ -109,7 +109,7 @@ impl AuthorityTask {
     /// # Errors
     /// None: failures are logged, and what failed is tried again.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
-        let mut changes = self.store.changes_after(self.store.read(State::revision));
+        let mut authorities = self.store.signal(Topic::Authorities);
         let mut leadership = Leadership::of(&self.store);
         loop {
             if let Err(error) = self.settle().await {
@@ -120,7 +120,7 @@ impl AuthorityTask {
             }
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                () = authority_changed(&self.store, &mut changes) => {}
+                () = authorities.raised() => {}
                 // What the last leader left is taken up at once.
                 () = leadership.gained() => {}
                 () = tokio::time::sleep(TICK) => {}
@@ -385,27 +385,6 @@ impl AuthorityMaker {
             };
             lifecycle::next_step(kind, &of_kind(kind), above, now)
         })
-    }
-}
-
-/// Completes when an authority was changed. Cancel-safe: a change that was read is not acted on
-/// here, and the records are looked at again anyway.
-pub(super) async fn authority_changed(store: &Store, changes: &mut Changes) {
-    loop {
-        match changes.next().await {
-            Ok(batch) => {
-                if batch
-                    .iter()
-                    .any(|change| matches!(change.kind, ChangeKind::Authority { .. }))
-                {
-                    return;
-                }
-            }
-            Err(_compacted) => {
-                *changes = store.changes_after(store.read(State::revision));
-                return;
-            }
-        }
     }
 }
 

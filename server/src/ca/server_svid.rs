@@ -17,7 +17,7 @@ use identity::secret::{KeyError, PrivateKey};
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{Issuers, SharedTlsMaterial, TaintedAuthorities, TlsError, TlsMaterial};
 use identity::x509_svid::{SvidError, X509Svid};
-use raft_store::{ChangeKind, Changes, State, Store};
+use raft_store::{Signal, Store, Topic};
 use tracing::{debug, info, warn};
 
 use crate::ca::{Ca, SignError, SvidSubject, X509SvidParams};
@@ -29,7 +29,7 @@ pub struct ServerSvidTask {
     store: Store,
     clock: Arc<dyn Clock>,
     material: SharedTlsMaterial,
-    changes: Changes,
+    bundles_changed: Signal,
     svid: X509Svid,
 }
 
@@ -45,7 +45,7 @@ impl ServerSvidTask {
         store: Store,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerSvidError> {
-        let changes = store.changes_after(store.read(State::revision));
+        let bundles_changed = store.signal(Topic::Bundles);
         let svid = issue(&ca).await?;
         material.replace(TlsMaterial::new(Some(svid.clone()), bundles(&store))?);
         Ok(Self {
@@ -53,7 +53,7 @@ impl ServerSvidTask {
             store,
             clock,
             material,
-            changes,
+            bundles_changed,
             svid,
         })
     }
@@ -69,7 +69,7 @@ impl ServerSvidTask {
                 () = shutdown.requested() => return Ok(()),
                 // The sender lives in `self.ca`, so this does not fail.
                 _ = issuers.changed() => {}
-                () = bundle_changed(&self.store, &mut self.changes) => {}
+                () = self.bundles_changed.raised() => {}
                 () = tokio::time::sleep(TICK) => {
                     if !self.is_due() && !self.is_tainted() {
                         continue;
@@ -160,25 +160,4 @@ fn bundles(store: &Store) -> Vec<Arc<Bundle>> {
             .map(|(_, bundle)| Arc::clone(bundle))
             .collect()
     })
-}
-
-/// Completes when a bundle was changed. Cancel-safe: all bundles are read anew whatever woke the
-/// task.
-async fn bundle_changed(store: &Store, changes: &mut Changes) {
-    loop {
-        match changes.next().await {
-            Ok(batch) => {
-                if batch
-                    .iter()
-                    .any(|change| matches!(change.kind, ChangeKind::Bundle { .. }))
-                {
-                    return;
-                }
-            }
-            Err(_compacted) => {
-                *changes = store.changes_after(store.read(State::revision));
-                return;
-            }
-        }
-    }
 }

@@ -15,7 +15,7 @@ use identity::{
 use parking_lot::Mutex;
 use raft_store::{
     ActivateAuthority, AuthorityKind, AuthorityOutcome, AuthorityRecord, AuthorityState, Operation,
-    PrepareBelowUpstream, Proposal, PublishAuthority, State, SyncUpstreamBundle,
+    PrepareBelowUpstream, Proposal, PublishAuthority, State, SyncUpstreamBundle, Topic,
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::ca::{
     lifecycle::{MAX_AUTHORITIES, Step},
     maker::{AuthorityMaker, MakerError, active},
-    reconcile::{CONFIRM_WITHIN, StepError, authority_changed, needs_upstream},
+    reconcile::{CONFIRM_WITHIN, StepError, needs_upstream},
     report::{self, Done},
 };
 use crate::leadership::{self, Leadership};
@@ -73,7 +73,7 @@ impl UpstreamTask {
     /// None: failures are logged, and what failed is tried again after a while.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
         let store = &self.maker.store;
-        let mut changes = store.changes_after(store.read(State::revision));
+        let mut authorities = store.signal(Topic::Authorities);
         let mut leadership = Leadership::of(store);
         let mut pause = Pause::default();
         loop {
@@ -97,7 +97,7 @@ impl UpstreamTask {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 () = leadership.gained() => pause = Pause::default(),
-                () = authority_changed(store, &mut changes), if tended.is_ok() => {}
+                () = authorities.raised(), if tended.is_ok() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

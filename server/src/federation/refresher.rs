@@ -2,7 +2,7 @@
 //!
 //! Only the leader looks; what it proposes changes nothing if another did the same before.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use daemon::supervisor::{Shutdown, chain};
 use identity::bundle::Bundle;
 use identity::federation::BundleEndpoint;
 use identity::trust_domain::TrustDomain;
-use raft_store::{Change, ChangeKind, Changes, State};
+use raft_store::{Signal, Store, Topic};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -25,7 +25,17 @@ use crate::leadership::{self, Leadership};
 pub struct Refresher {
     federation: Federation,
     polls: Polls,
-    changes: Changes,
+    /// As they were last seen.
+    bundles: BTreeMap<TrustDomain, Arc<Bundle>>,
+    changes: Signal,
+}
+
+fn bundles(store: &Store) -> BTreeMap<TrustDomain, Arc<Bundle>> {
+    store.read(|state| {
+        let bundles = state.bundles();
+        let bundles = bundles.map(|(_, bundle)| (bundle.trust_domain.clone(), Arc::clone(bundle)));
+        bundles.collect()
+    })
 }
 
 /// A look that has ended.
@@ -39,8 +49,9 @@ impl Refresher {
     /// Refreshing of the relationships of `federation`.
     pub fn new(federation: Federation) -> Self {
         let store = &federation.store;
-        let changes = store.changes_after(store.read(State::revision));
+        let changes = store.signal(Topic::Bundles);
         Self {
+            bundles: bundles(store),
             federation,
             polls: Polls::default(),
             changes,
@@ -65,7 +76,7 @@ impl Refresher {
                     self.polls.clear();
                     self.manage();
                 }
-                changed = self.changes.next() => self.changed(changed),
+                () = self.changes.raised() => self.look_again(),
                 () = sleep_until(next), if looks.len() < MAX_AT_ONCE => {}
                 Some(ended) = looks.join_next() => {
                     match ended {
@@ -108,28 +119,17 @@ impl Refresher {
         }
     }
 
-    fn changed(&mut self, changed: Result<Vec<Arc<Change>>, raft_store::Compacted>) {
-        let Ok(changes) = changed else {
-            let store = &self.federation.store;
-            self.changes = store.changes_after(store.read(State::revision));
-            self.manage();
-            return;
+    fn look_again(&mut self) {
+        self.manage();
+        let bundles = bundles(&self.federation.store);
+        let held = |name: &TrustDomain, bundle| {
+            let known = self.bundles.get(name);
+            known.is_some_and(|known| Arc::ptr_eq(known, bundle))
         };
-        let mut bundles = BTreeSet::new();
-        let mut relationships_changed = false;
-        for change in &changes {
-            match &change.kind {
-                ChangeKind::Relationship { .. } => relationships_changed = true,
-                ChangeKind::Bundle { trust_domain, .. } => {
-                    bundles.insert(trust_domain.clone());
-                }
-                _ => {}
-            }
-        }
-        if relationships_changed {
-            self.manage();
-        }
-        self.polls.bundles_changed(&bundles, Instant::now());
+        let changed = bundles.iter().filter(|(name, bundle)| !held(name, bundle));
+        let changed = changed.map(|(name, _)| name.clone()).collect();
+        self.polls.bundles_changed(&changed, Instant::now());
+        self.bundles = bundles;
     }
 
     async fn ended(&mut self, look: Look) {

@@ -16,7 +16,7 @@ use identity::lifetime;
 use identity::secret::{KeyError, KeyType, PrivateKey};
 use identity::tls::{SharedTlsMaterial, TlsError, TlsMaterial};
 use identity::x509_svid::{SvidError, X509Svid};
-use raft_store::{AuthorityKind, ChangeKind, Changes, State, Store};
+use raft_store::{AuthorityKind, Store, Topic};
 use rustls_pki_types::CertificateDer;
 
 use crate::ca::{Ca, SignError};
@@ -84,7 +84,7 @@ impl IdentityTask {
     /// # Errors
     /// None: failures are logged, and what failed is tried again.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), Infallible> {
-        let mut changes = self.store.changes_after(self.store.read(State::revision));
+        let mut authorities = self.store.signal(Topic::Authorities);
         let mut activations = self.ca.activations();
         loop {
             if let Err(error) = self.refresh().await {
@@ -95,7 +95,7 @@ impl IdentityTask {
                 () = shutdown.requested() => return Ok(()),
                 // The sender lives in `self.ca`, so this does not fail.
                 _ = activations.changed() => {}
-                () = authority_changed(&self.store, &mut changes) => {}
+                () = authorities.raised() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -213,24 +213,3 @@ pub enum IdentityError {
 
 /// How often the time is looked at.
 const TICK: Duration = Duration::from_secs(10);
-
-/// Completes when an authority was changed. Cancel-safe: all authorities are read anew whatever
-/// woke the task.
-async fn authority_changed(store: &Store, changes: &mut Changes) {
-    loop {
-        match changes.next().await {
-            Ok(batch) => {
-                if batch
-                    .iter()
-                    .any(|change| matches!(change.kind, ChangeKind::Authority { .. }))
-                {
-                    return;
-                }
-            }
-            Err(_compacted) => {
-                *changes = store.changes_after(store.read(State::revision));
-                return;
-            }
-        }
-    }
-}
