@@ -1,4 +1,5 @@
-//! A leader whose disk stalls keeps everybody waiting: it hands over.
+//! What this member's disk is watched for: a leader whose disk stalls keeps everybody waiting, and hands over.
+//! What is committed is written here when no entries come for it to go with.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,13 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
+        if let Err(error) = shared.db.write_committed() {
+            // Entries will fail to be written, too, and that stops this member.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "log takes no writes"
+            );
+        }
         let is_leader = shared.leadership().borrow().is_leader;
         let Some(waiting) = shared.disk.stalled_for() else {
             continue;

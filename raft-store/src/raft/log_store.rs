@@ -264,12 +264,12 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         // Not synced: it may lag behind, and shares its order with the entries before it.
-        let bytes = position_bytes(committed.as_ref());
-        Ok(self.db.set_meta(Meta::Committed, &bytes)?)
+        self.db.note_committed(position_bytes(committed.as_ref()));
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        let bytes = self.db.meta(Meta::Committed)?.unwrap_or_default();
+        let bytes = self.db.committed()?.unwrap_or_default();
         log_id_from_bytes(&bytes).map_err(io::Error::other)
     }
 

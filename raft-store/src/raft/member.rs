@@ -276,6 +276,9 @@ impl Member {
         if let Err(error) = stopped {
             return Err(Stopped::because(&error));
         }
+        if let Err(error) = self.shared.db.write_committed() {
+            return Err(Stopped::because(&error));
+        }
         match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Stopped::because(&error)),
@@ -324,7 +327,7 @@ impl Member {
     }
 }
 
-/// Many wait for the end of consensus, whose metrics change with every entry: one looks for all.
+/// Many wait for the end of consensus: one looks for all.
 async fn note_end(shared: Arc<Shared>) {
     let stopped = shared.consensus_stopped().await;
     shared.end(stopped);
@@ -354,14 +357,16 @@ impl Shared {
     }
 
     async fn consensus_stopped(&self) -> Stopped {
-        let mut metrics = self.raft.metrics();
+        // These change seldom, and end with consensus; the others change with every entry.
+        let mut changes = self.raft.server_metrics();
         loop {
-            let state = metrics.borrow_and_update().running_state.clone();
+            let state = self.raft.metrics().borrow_watched().running_state.clone();
             if let Err(fatal) = state {
                 return fatal.into();
             }
-            if metrics.changed().await.is_err() {
-                return Fatal::Stopped.into();
+            if changes.changed().await.is_err() {
+                let state = self.raft.metrics().borrow_watched().running_state.clone();
+                return state.err().unwrap_or(Fatal::Stopped).into();
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 
 use super::data_dir::write_atomically;
@@ -16,6 +17,8 @@ pub(crate) struct LogDb {
     db: DB,
     syncs: AtomicU64,
     appended: AtomicU64,
+    /// What is committed, as long as it waits for a write to go with.
+    committed: Mutex<Option<Vec<u8>>>,
     /// Outlives the database.
     _memory: Memory,
 }
@@ -55,6 +58,7 @@ impl LogDb {
             db,
             syncs: AtomicU64::new(0),
             appended: AtomicU64::new(0),
+            committed: Mutex::default(),
             _memory: memory.clone(),
         })
     }
@@ -81,6 +85,9 @@ impl LogDb {
     /// Appends records, not yet durable.
     pub(crate) fn append(&self, records: &[(u64, Vec<u8>)]) -> Result<(), StorageError> {
         let mut batch = WriteBatch::default();
+        if let Some(committed) = self.committed.lock().take() {
+            batch.put_cf(self.table(META), Meta::Committed.key(), committed);
+        }
         for (index, record) in records {
             batch.put_cf(self.table(LOG), index.to_be_bytes(), record);
         }
@@ -160,6 +167,27 @@ impl LogDb {
             .map_err(StorageError::engine("write the log's metadata"))
     }
 
+    /// Notes what is committed. Written with the next records, or by [`Self::write_committed`].
+    pub(crate) fn note_committed(&self, committed: Vec<u8>) {
+        *self.committed.lock() = Some(committed);
+    }
+
+    /// What is committed, as far as it was noted.
+    pub(crate) fn committed(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        let noted = self.committed.lock().clone();
+        noted.map_or_else(|| self.meta(Meta::Committed), |noted| Ok(Some(noted)))
+    }
+
+    /// Writes what is committed if it still waits, not yet durable.
+    pub(crate) fn write_committed(&self) -> Result<(), StorageError> {
+        let mut noted = self.committed.lock();
+        if let Some(committed) = &*noted {
+            self.set_meta(Meta::Committed, committed)?;
+        }
+        *noted = None;
+        Ok(())
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -205,3 +233,34 @@ const MEMBER: &str = "MEMBER";
 const LOG_BUFFER_LEN_BYTES: usize = 4 << 20;
 const META_BUFFER_LEN_BYTES: usize = 64 << 10;
 const MAX_WAL_LEN_BYTES: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::OpenGuard;
+    use crate::storage::data_dir::DataDir;
+
+    #[test]
+    fn what_is_committed_is_written_with_the_next_records_or_when_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (guard, _gone) = OpenGuard::new();
+        let dir = Arc::new(DataDir::lock(folder.path(), guard).ok().unwrap());
+        let db = LogDb::open(&dir.raft(), &Memory::new(Arc::clone(&dir))).unwrap();
+        let written = || db.meta(Meta::Committed).unwrap();
+        db.note_committed(b"1".to_vec());
+        assert_eq!(
+            (written(), db.committed().unwrap()),
+            (None, Some(b"1".to_vec()))
+        );
+        db.append(&[(2, b"record".to_vec())]).unwrap();
+        assert_eq!(written(), Some(b"1".to_vec()));
+        db.note_committed(b"2".to_vec());
+        db.write_committed().unwrap();
+        assert_eq!(
+            (written(), db.committed().unwrap()),
+            (Some(b"2".to_vec()), Some(b"2".to_vec()))
+        );
+    }
+}
