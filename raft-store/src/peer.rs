@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
 
 /// Opens connections to other members, mutually authenticated.
 pub trait PeerConnector: Debug + Send + Sync + 'static {
@@ -46,6 +48,13 @@ pub trait PeerConnection: Send + Sync {
         request: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>>;
+
+    /// Sends requests as they come; they arrive in their order and are answered in it. Ends with the first error,
+    /// or when the last request is answered. Dropping the answers gives up these requests alone.
+    fn exchange_in_order(
+        &self,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, PeerError>>;
 }
 
 /// Whom to connect to.

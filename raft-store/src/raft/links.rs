@@ -29,6 +29,8 @@ pub(crate) struct Links {
     /// Where members listen, by the membership in force.
     addresses: Mutex<BTreeMap<u64, String>>,
     contacts: Mutex<BTreeMap<u64, Contact>>,
+    /// When members last asked this one for something whose effect they wait for.
+    askers: Mutex<BTreeMap<u64, Instant>>,
     /// Signs of life on their way. Whoever waits for one may give up; it goes on, or a busy member
     /// would be told of every one that is given up.
     beats: Mutex<JoinSet<()>>,
@@ -125,6 +127,7 @@ impl Links {
             slots: Mutex::default(),
             addresses: Mutex::default(),
             contacts: Mutex::default(),
+            askers: Mutex::default(),
             beats: Mutex::default(),
             runtime,
             lost,
@@ -153,12 +156,8 @@ impl Links {
         request: Request,
         deadline: Duration,
     ) -> Result<Response, LinkError> {
-        let request = Frame::wrap(&wire::PeerRequest {
-            cluster_id: self.cluster_id.to_vec(),
-            target: member_id,
-            request: Some(request),
-        });
-        let asked = self.exchange(member_id, address, lane, Bytes::from(request), deadline);
+        let request = self.request(member_id, request);
+        let asked = self.exchange(member_id, address, lane, request, deadline);
         let answer = timeout(deadline, asked).await;
         if !matches!(answer, Ok(Ok(_))) {
             self.note_contact(member_id, false);
@@ -168,12 +167,16 @@ impl Links {
             let source = Some(io::ErrorKind::TimedOut.into());
             return Err(LinkError::NoAnswer(peer_error(member_id, address, source)));
         };
-        let response = Frame::unwrap::<wire::PeerResponse>(&answer?)
-            .and_then(|answer| answer.response.ok_or(DecodeError::Field("response")));
-        response.map_err(|error| LinkError::Malformed {
-            member_id,
-            source: Arc::new(error),
-        })
+        read_answer(member_id, &answer?)
+    }
+
+    /// A request as it goes over a connection.
+    pub(super) fn request(&self, member_id: u64, request: Request) -> Bytes {
+        Bytes::from(Frame::wrap(&wire::PeerRequest {
+            cluster_id: self.cluster_id.to_vec(),
+            target: member_id,
+            request: Some(request),
+        }))
     }
 
     /// Finds out whether somebody listens there, over a connection of its own.
@@ -207,7 +210,7 @@ impl Links {
     }
 
     /// Tells once when a member has not been heard of for a while, and once when it is back.
-    fn note_contact(&self, member_id: u64, has_answered: bool) {
+    pub(super) fn note_contact(&self, member_id: u64, has_answered: bool) {
         let now = Instant::now();
         let mut contacts = self.contacts.lock();
         let contact = contacts.entry(member_id).or_insert(Contact {
@@ -233,10 +236,22 @@ impl Links {
         }
     }
 
+    /// A member asks for something whose effect it waits for.
+    pub(super) fn note_asked(&self, member_id: u64) {
+        self.askers.lock().insert(member_id, Instant::now());
+    }
+
+    /// Whether a member asked for something a moment ago that it may still wait for.
+    pub(super) fn has_asked_lately(&self, member_id: u64) -> bool {
+        let asked_at = self.askers.lock().get(&member_id).copied();
+        asked_at.is_some_and(|at| at.elapsed() < LATELY)
+    }
+
     /// Forgets members that are not among these.
     pub(crate) fn retain(&self, is_member: impl Fn(u64) -> bool) {
         self.slots.lock().retain(|(id, _), _| is_member(*id));
         self.contacts.lock().retain(|id, _| is_member(*id));
+        self.askers.lock().retain(|id, _| is_member(*id));
     }
 
     async fn exchange(
@@ -259,8 +274,7 @@ impl Links {
         };
         match exchanged {
             Ok(answer) => {
-                self.note_contact(member_id, true);
-                self.note_answer(member_id, lane);
+                self.note_answered(member_id, lane);
                 Ok(answer)
             }
             Err(error) if error.is_timeout() => {
@@ -268,10 +282,7 @@ impl Links {
                 Err(LinkError::NoAnswer(Arc::new(error)))
             }
             Err(error) => {
-                if error.is_expulsion() {
-                    self.is_expelled.store(true, Ordering::Relaxed);
-                }
-                self.drop_connection(member_id, lane, &connection);
+                self.note_broken(member_id, lane, &connection, &error);
                 Err(LinkError::NoAnswer(Arc::new(error)))
             }
         }
@@ -303,7 +314,8 @@ impl Links {
         })
     }
 
-    async fn connection(
+    /// The connection for this kind of traffic, opened if there is none.
+    pub(super) async fn connection(
         &self,
         member_id: u64,
         address: &str,
@@ -386,7 +398,9 @@ impl Links {
         }
     }
 
-    fn note_answer(&self, member_id: u64, lane: Lane) {
+    /// A member answered over this connection.
+    pub(super) fn note_answered(&self, member_id: u64, lane: Lane) {
+        self.note_contact(member_id, true);
         if let Some(Slot::Open { silent_since, .. }) = self.slots.lock().get_mut(&(member_id, lane))
         {
             *silent_since = None;
@@ -394,7 +408,7 @@ impl Links {
     }
 
     /// A connection that stays silent is given up: what it leads to may have gone without a word.
-    fn note_silence(&self, member_id: u64, lane: Lane) {
+    pub(super) fn note_silence(&self, member_id: u64, lane: Lane) {
         let mut slots = self.slots.lock();
         let now = Instant::now();
         let is_dead = match slots.get_mut(&(member_id, lane)) {
@@ -408,7 +422,17 @@ impl Links {
         }
     }
 
-    fn drop_connection(&self, member_id: u64, lane: Lane, used: &Arc<dyn PeerConnection>) {
+    /// A connection failed: the next request opens another one.
+    pub(super) fn note_broken(
+        &self,
+        member_id: u64,
+        lane: Lane,
+        used: &Arc<dyn PeerConnection>,
+        error: &PeerError,
+    ) {
+        if error.is_expulsion() {
+            self.is_expelled.store(true, Ordering::Relaxed);
+        }
         let mut slots = self.slots.lock();
         let is_current = matches!(
             slots.get(&(member_id, lane)),
@@ -421,13 +445,31 @@ impl Links {
     }
 }
 
-fn peer_error(member_id: u64, address: &str, source: Option<io::Error>) -> Arc<PeerError> {
+/// What a member answered.
+pub(super) fn read_answer(member_id: u64, answer: &[u8]) -> Result<Response, LinkError> {
+    let response = Frame::unwrap::<wire::PeerResponse>(answer)
+        .and_then(|answer| answer.response.ok_or(DecodeError::Field("response")));
+    response.map_err(|error| LinkError::Malformed {
+        member_id,
+        source: Arc::new(error),
+    })
+}
+
+pub(super) fn peer_error(
+    member_id: u64,
+    address: &str,
+    source: Option<io::Error>,
+) -> Arc<PeerError> {
     Arc::new(PeerError {
         member_id,
         address: address.to_owned(),
         source,
     })
 }
+
+/// How long a member may wait for the effect of what it asked. Who waits longer is busy, and then more entries come
+/// anyway.
+const LATELY: Duration = Duration::from_millis(20);
 
 /// News of broken connections that wait at most.
 const MAX_LOST: usize = 64;

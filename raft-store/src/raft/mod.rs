@@ -12,6 +12,7 @@ mod freshness;
 pub(crate) mod fuzzing;
 mod hashes;
 mod leadership;
+mod line;
 mod links;
 mod log_store;
 mod machine;
@@ -21,6 +22,7 @@ mod message;
 mod network;
 mod propose;
 mod pulse;
+mod replicate;
 mod serve;
 mod start;
 mod status;
@@ -30,6 +32,8 @@ mod waiters;
 mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod replicate_tests;
 #[cfg(test)]
 mod stranger_tests;
 #[cfg(test)]

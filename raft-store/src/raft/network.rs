@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::Stream;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::BoxStream;
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -17,11 +19,13 @@ use wire::peer_request::Request;
 use wire::peer_response::Response;
 
 use super::convert::{vote_from, vote_message};
+use super::line::Line;
 use super::links::{LinkError, Links};
 use super::message::{
     append_request, append_response_from, transfer_request, transfer_response_from, vote_request,
     vote_response_from,
 };
+use super::replicate::{Answer, MAX_UNANSWERED, replicate};
 use super::{Peer, Types, Vote};
 use crate::codec::wire;
 use crate::peer::Lane;
@@ -79,14 +83,18 @@ impl PeerClient {
         request: Request,
         deadline: Duration,
     ) -> Result<Response, RPCError<Types>> {
-        // The library keeps a client as long as it replicates: the member may have moved since.
-        let moved = self.links.address(self.member_id);
-        let address = moved.as_deref().unwrap_or(&self.address);
+        let address = self.current_address();
         let asked = self
             .links
-            .ask(self.member_id, address, lane, request, deadline);
+            .ask(self.member_id, &address, lane, request, deadline);
         // Unreachable, not a network error: the latter is retried at once.
         asked.await.map_err(|error| unreachable(&error))
+    }
+
+    /// Where the member listens. The library keeps a client as long as it replicates: it may have moved since.
+    fn current_address(&self) -> String {
+        let moved = self.links.address(self.member_id);
+        moved.unwrap_or_else(|| self.address.clone())
     }
 
     fn unexpected(&self) -> RPCError<Types> {
@@ -145,7 +153,7 @@ impl PeerClient {
     }
 }
 
-fn unreachable(error: &LinkError) -> RPCError<Types> {
+pub(super) fn unreachable(error: &LinkError) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::new(error))
 }
 
@@ -170,6 +178,23 @@ impl RaftNetworkV2<Types> for PeerClient {
             }
             _ => Err(self.unexpected()),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Answer>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let links = Arc::clone(&self.links);
+        let (member_id, address, lane) = (self.member_id, self.current_address(), self.lane);
+        Box::pin(async move {
+            let line = Line::open(links, member_id, &address, lane, MAX_UNANSWERED).await;
+            let line = line.map_err(|error| unreachable(&error))?;
+            Ok(replicate(line, member_id, input))
+        })
     }
 
     async fn vote(

@@ -79,7 +79,11 @@ impl Answering {
         }
         self.shared.admit(from)?;
         let missing = || AnswerError::Unreadable(DecodeError::Field("request"));
-        let response = self.respond(request.request.ok_or_else(missing)?).await?;
+        let request = request.request.ok_or_else(missing)?;
+        if matches!(request, Request::Forward(_) | Request::ReadIndex(_)) {
+            self.shared.links.note_asked(from);
+        }
+        let response = self.respond(request).await?;
         Ok(Frame::wrap(&wire::PeerResponse {
             response: Some(response),
         }))

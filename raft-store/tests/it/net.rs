@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use parking_lot::Mutex;
@@ -17,12 +19,17 @@ use raft_store::{
     PeerConnection, PeerConnector, PeerError, RecordName, Start, Store,
 };
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::fixture::{NOW, STARTS, proposal};
 
 /// How long anything may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Requests in order that are under way at once.
+const MAX_UNANSWERED: usize = 16;
 
 /// The wires between members, by address.
 #[derive(Debug, Default)]
@@ -122,6 +129,16 @@ impl PeerConnection for Wire {
             let carried = tokio::time::timeout(deadline, wire.carry(request)).await;
             carried.unwrap_or(Err(late))
         })
+    }
+
+    fn exchange_in_order(
+        &self,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, PeerError>> {
+        let wire = self.clone();
+        let requests = ReceiverStream::new(requests);
+        let answers = requests.map(move |request| wire.clone().carry(request));
+        answers.buffered(MAX_UNANSWERED).boxed()
     }
 }
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, TryFutureExt as _};
+use futures_util::stream::{BoxStream, StreamExt as _};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use identity::clock::Clock;
 use identity::tls::SharedTlsMaterial;
@@ -17,12 +19,14 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::Code;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Status};
 
 use crate::peers::moves::ADDRESS_KEY;
 use crate::peers::{MAX_MESSAGE_LEN_BYTES, name};
@@ -117,25 +121,53 @@ impl PeerConnection for Connection {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
         let (mut client, peer) = (self.client.clone(), self.peer.clone());
-        let mut request = tonic::Request::new(Frame { body: request });
-        if let Some(address) = &self.own_address {
-            request.metadata_mut().insert(ADDRESS_KEY, address.clone());
-        }
+        let request = self.request(Frame { body: request });
         Box::pin(async move {
             let answer = tokio::time::timeout(deadline, client.exchange(request)).await;
             match answer {
                 Ok(Ok(response)) => Ok(response.into_inner().body),
-                Ok(Err(status)) => {
-                    let kind = match status.code() {
-                        Code::PermissionDenied => io::ErrorKind::PermissionDenied,
-                        _ => io::ErrorKind::Other,
-                    };
-                    Err(unreachable(&peer, io::Error::new(kind, status)))
-                }
+                Ok(Err(status)) => Err(refused(&peer, status)),
                 Err(_elapsed) => Err(unreachable(&peer, io::ErrorKind::TimedOut.into())),
             }
         })
     }
+
+    fn exchange_in_order(
+        &self,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxStream<'static, Result<Bytes, PeerError>> {
+        let (mut client, peer) = (self.client.clone(), self.peer.clone());
+        let frames = ReceiverStream::new(requests).map(|body| Frame { body });
+        let request = self.request(frames);
+        let answers = async move { client.exchange_in_order(request).await };
+        let answers = answers.map_ok(tonic::Response::into_inner);
+        let answers = answers
+            .try_flatten_stream()
+            .map(move |answer| match answer {
+                Ok(frame) => Ok(frame.body),
+                Err(status) => Err(refused(&peer, status)),
+            });
+        answers.boxed()
+    }
+}
+
+impl Connection {
+    /// A request that says where this member listens.
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(address) = &self.own_address {
+            request.metadata_mut().insert(ADDRESS_KEY, address.clone());
+        }
+        request
+    }
+}
+
+fn refused(peer: &PeerAddress, status: Status) -> PeerError {
+    let kind = match status.code() {
+        Code::PermissionDenied => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    };
+    unreachable(peer, io::Error::new(kind, status))
 }
 
 /// A client's end of an HTTP/2 connection, and the task that moves its bytes.
@@ -185,10 +217,7 @@ impl tower::Service<http::Request<Body>> for Sender {
     type Error = hyper::Error;
     type Future = BoxFuture<'static, Result<Self::Response, hyper::Error>>;
 
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), hyper::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         self.0.poll_ready(context)
     }
 
