@@ -17,6 +17,8 @@
 //! - [`tender`]: obtains and renews in time.
 
 pub mod certificate;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod keeper;
 mod order;
 pub mod proof;

@@ -8,8 +8,8 @@ use identity::{
     secret::{KeyError, KeyType, PrivateKey},
 };
 use instant_acme::{
-    Account as Signer, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder,
-    Order, OrderStatus, Problem, RetryPolicy,
+    Account as Signer, AuthorizationStatus, ChallengeType, Error, HttpClient, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -31,7 +31,24 @@ pub(crate) async fn obtain(
     domain: &str,
     keeper: &impl Keeper,
 ) -> Result<Certificate, OrderError> {
-    let mut order = place(settings, domain, keeper).await?;
+    let connect = || {
+        let transport = Transport::new(settings)?;
+        Ok(Box::new(transport) as Box<dyn HttpClient>)
+    };
+    obtain_over(&connect, settings, domain, keeper).await
+}
+
+/// What speaks HTTP with the ACME server.
+pub(crate) type Connect<'a> = &'a (dyn Fn() -> Result<Box<dyn HttpClient>, NoRoots> + Send + Sync);
+
+/// The same over what `connect` makes.
+pub(crate) async fn obtain_over(
+    connect: Connect<'_>,
+    settings: &Settings,
+    domain: &str,
+    keeper: &impl Keeper,
+) -> Result<Certificate, OrderError> {
+    let mut order = place(connect, settings, domain, keeper).await?;
     prove(&mut order, domain, keeper).await?;
     let key = PrivateKey::generate(KeyType::EcP256).map_err(OrderError::Key)?;
     let mut params = CertificateParams::new([domain.to_owned()]).map_err(OrderError::Request)?;
@@ -47,6 +64,7 @@ pub(crate) async fn obtain(
 
 /// Orders, under the account that is kept or a new one.
 async fn place(
+    connect: Connect<'_>,
     settings: &Settings,
     domain: &str,
     keeper: &impl Keeper,
@@ -56,7 +74,7 @@ async fn place(
     let kept = keeper.account().await?;
     let kept = kept.filter(|account| *account.directory_url == *settings.directory_url());
     if let Some(kept) = kept {
-        let placed = match resume(settings, kept).await {
+        let placed = match resume(connect, settings, kept).await {
             Ok(account) => account.new_order(&order).await.map_err(OrderError::Server),
             Err(error) => Err(error),
         };
@@ -72,12 +90,16 @@ async fn place(
             placed => return placed,
         }
     }
-    let account = register(settings, keeper).await?;
+    let account = register(connect, settings, keeper).await?;
     Ok(account.new_order(&order).await?)
 }
 
-async fn resume(settings: &Settings, kept: Account) -> Result<Signer, OrderError> {
-    let builder = Signer::builder_with_http(Box::new(Transport::new(settings)?));
+async fn resume(
+    connect: Connect<'_>,
+    settings: &Settings,
+    kept: Account,
+) -> Result<Signer, OrderError> {
+    let builder = Signer::builder_with_http(connect()?);
     let directory = settings.directory_url().to_owned();
     let pkcs8 = PrivatePkcs8KeyDer::from(kept.key.pkcs8().expose());
     if let Some(url) = kept.url {
@@ -90,7 +112,11 @@ async fn resume(settings: &Settings, kept: Account) -> Result<Signer, OrderError
     Ok(account)
 }
 
-async fn register(settings: &Settings, keeper: &impl Keeper) -> Result<Signer, OrderError> {
+async fn register(
+    connect: Connect<'_>,
+    settings: &Settings,
+    keeper: &impl Keeper,
+) -> Result<Signer, OrderError> {
     let contact = format!("mailto:{}", settings.email());
     let wanted = NewAccount {
         contact: &[&contact],
@@ -98,7 +124,7 @@ async fn register(settings: &Settings, keeper: &impl Keeper) -> Result<Signer, O
         only_return_existing: false,
     };
     let directory_url = settings.directory_url();
-    let builder = Signer::builder_with_http(Box::new(Transport::new(settings)?));
+    let builder = Signer::builder_with_http(connect()?);
     let made = builder
         .create(&wanted, directory_url.to_owned(), None)
         .await;

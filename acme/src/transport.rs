@@ -48,12 +48,20 @@ impl HttpClient for Transport {
                 .insert(USER_AGENT, HeaderValue::from_static("conclave"));
             let answered = send(Request::from_parts(head, body), tls, limits).await;
             let answer = answered.map_err(|error| Error::Other(error.into()))?;
-            if is_directory && !is_bearable_directory(answer.body()) {
-                return Err(Error::Str("no https:// URL of newNonce in the directory"));
-            }
-            Ok(harmless(answer))
+            bearable(is_directory, answer)
         })
     }
+}
+
+/// What the library is given of an answer.
+pub(crate) fn bearable(
+    is_directory: bool,
+    answer: Response<Bytes>,
+) -> Result<BytesResponse, Error> {
+    if is_directory && !is_bearable_directory(answer.body()) {
+        return Err(Error::Str("no https:// URL of newNonce in the directory"));
+    }
+    Ok(harmless(answer))
 }
 
 /// The answer with the headers that ACME has, if the library can bear them.

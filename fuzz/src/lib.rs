@@ -8,6 +8,7 @@ pub mod heap;
 pub mod input;
 pub mod world;
 
+pub mod acme;
 pub mod agent_answers;
 pub mod agent_api;
 pub mod agent_storage;

@@ -61,3 +61,15 @@ pub fn alone<T>(task: impl Future<Output = T>) -> T {
     });
     RUNTIME.block_on(task)
 }
+
+/// The same where time passes as soon as nothing else happens.
+pub fn patiently<T>(task: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime starts")
+    });
+    RUNTIME.block_on(task)
+}

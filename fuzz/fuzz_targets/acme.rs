@@ -1,0 +1,5 @@
+//! What libFuzzer drives of the target `fuzz::acme`.
+
+#![no_main]
+
+fuzz::target!(acme);
