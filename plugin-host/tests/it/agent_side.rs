@@ -15,6 +15,11 @@ async fn evidence_and_answers_of_a_node_come_through() {
         let answer = conversation.answer(challenge.into()).await.unwrap();
         assert_eq!(answer, format!("answer to {challenge}").into_bytes());
     }
+    let nothing = conversation.answer("unanswerable".into()).await;
+    assert_eq!(
+        nothing.unwrap_err().to_string(),
+        "nodeattestor(mine): plugin response missing challenge response"
+    );
     world.stop().await;
 }
 

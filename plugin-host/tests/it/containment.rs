@@ -98,16 +98,18 @@ async fn nothing_of_a_plugin_outlives_its_host() {
     // Found by an argument that no other test gives.
     let mut settings = child_settings(Kind::ServerNodeAttestor, "");
     settings.args[1] = settings.args[1].replace("--nocapture", "--nocapture --color never");
-    settings.args[1] = format!("sleep 4711 & {}", settings.args[1]);
+    // Told from those of other runs on the same machine.
+    let asleep = format!("sleep 4711.{}", std::process::id());
+    settings.args[1] = format!("{asleep} & {}", settings.args[1]);
     let world = World::with(&settings).await;
     assert_eq!(children_named("--color never").len(), 1);
     world.stop().await;
     let deadline = Instant::now() + START;
     let is_there = || {
-        let asleep = std::process::Command::new("pgrep")
-            .args(["-f", "^sleep 4711"])
+        let found = std::process::Command::new("pgrep")
+            .args(["-f", &format!("^{asleep}$")])
             .output();
-        !children_named("--color never").is_empty() || !asleep.unwrap().stdout.is_empty()
+        !children_named("--color never").is_empty() || !found.unwrap().stdout.is_empty()
     };
     while is_there() {
         assert!(Instant::now() < deadline, "a process is left");

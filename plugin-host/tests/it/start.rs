@@ -2,8 +2,9 @@
 
 use identity::trust_domain::TrustDomain;
 use plugin_host::{HostServices, Kind, Plugins, Settings};
+use tokio::time::Instant;
 
-use crate::world::{World, child_settings, plugins, refusal, services, settings};
+use crate::world::{START, World, child_settings, plugins, refusal, services, settings};
 
 /// A plugin that is this shell command.
 fn shell(command: &str) -> Settings {
@@ -36,7 +37,9 @@ async fn programs_that_are_no_plugins_are_named_with_what_they_did() {
             "timeout while waiting for plugin to start",
         ),
     ] {
+        let began = Instant::now();
         let error = refusal(&shell(command)).await;
+        assert!(began.elapsed() < START, "{command}");
         assert!(
             error.starts_with("failed to load plugin \"mine\": "),
             "{error}"
