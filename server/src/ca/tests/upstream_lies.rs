@@ -6,7 +6,7 @@ use std::time::Duration;
 use daemon::supervisor::chain;
 use futures_util::future::BoxFuture;
 use identity::{
-    bundle::{Bundle, JwtAuthority, X509Authority},
+    bundle::{Bundle, JwtAuthority, MAX_AUTHORITIES, X509Authority},
     secret::{KeyType, PrivateKey},
     testing::{TestAuthority, TestPki},
 };
@@ -42,7 +42,7 @@ fn of_no_authority() -> rustls_pki_types::CertificateDer<'static> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_what_was_asked_for_is_refused_by_name() {
-    let lies: [(Lie, &str); 7] = [
+    let lies: [(Lie, &str); 8] = [
         (|minted| minted.chain.clear(), "X.509 CA chain is missing"),
         (
             |minted| minted.chain[0] = another(),
@@ -55,6 +55,10 @@ async fn what_is_not_what_was_asked_for_is_refused_by_name() {
         (
             |minted| minted.roots.clear(),
             "upstream X.509 roots are missing",
+        ),
+        (
+            |minted| minted.roots = vec![minted.roots[0].clone(); MAX_AUTHORITIES + 1],
+            "more than 1024 upstream X.509 roots",
         ),
         (
             |minted| {
