@@ -16,8 +16,8 @@ use identity::federation::FederationRelationship;
 use crate::codec::{Frame, Record, decode_envelope, encode_envelope, wire};
 use crate::command::Envelope;
 use crate::record::{
-    AgentRecord, AuthorityRecord, ClusterRecord, DataKey, InviteRecord, JoinTokenRecord,
-    MemberRecord, SettingRecord,
+    AcmeSecret, AgentRecord, AuthorityRecord, ClusterRecord, DataKey, InviteRecord,
+    JoinTokenRecord, MemberRecord, SettingRecord,
 };
 use crate::state::{Loader, RequestRecord, State, StateHash, TableId};
 use crate::storage::snapshot::Snapshot;
@@ -54,6 +54,7 @@ pub fn record(table: u8, bytes: &[u8]) -> bool {
         Some(TableId::Invite) => survives::<InviteRecord>(bytes),
         Some(TableId::Cluster) => survives::<ClusterRecord>(bytes),
         Some(TableId::Relationship) => survives::<FederationRelationship>(bytes),
+        Some(TableId::AcmeSecret) => survives::<AcmeSecret>(bytes),
         Some(TableId::Position) | None => false,
     }
 }

@@ -98,6 +98,7 @@ commands! {
     PrepareSuccessor ActivateRoot TaintAuthority RevokeAuthority
     CreateRelationship UpdateRelationship DeleteRelationship
     PrepareBelowUpstream SyncUpstreamBundle TaintUpstreamAuthority RevokeUpstreamAuthority
+    KeepAcmeSecret
     #[cfg(feature = "next-format")]
     SetNote
 }

@@ -4,6 +4,7 @@
 //! Decoding takes foreign bytes: every identity value is parsed again, and what does not parse is
 //! an error, never a default.
 
+mod acme;
 mod agent;
 mod authority;
 mod bundle;

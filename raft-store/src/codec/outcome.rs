@@ -8,10 +8,10 @@ use prost::Message as _;
 use super::{DecodeError, Record as _, wire};
 use crate::command::{
     AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, CreateEntryOutcome,
-    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, EntryRule, Outcome,
-    PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
-    SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
-    UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
+    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, EntryRule,
+    KeepAcmeSecretOutcome, Outcome, PromoteOutcome, PruneBundleOutcome, RemoveOutcome,
+    RenewOutcome, ResealOutcome, SetBundleOutcome, SetSettingOutcome, SetVersionOutcome,
+    UpdateBundleOutcome, UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 use crate::record::AuthorityState;
 
@@ -102,10 +102,8 @@ fn item(outcome: &Outcome) -> OutcomeItem {
         | Outcome::RevokeAuthority(outcome)
         | Outcome::PrepareBelowUpstream(outcome) => authority(outcome),
         Outcome::ResealAuthority(outcome) => resealed(*outcome),
-        Outcome::SetSetting(outcome) => match outcome {
-            SetSettingOutcome::Set => code(1),
-            SetSettingOutcome::Present(value) => valued(2, value.clone()),
-        },
+        Outcome::KeepAcmeSecret(outcome) => acme_kept(*outcome),
+        Outcome::SetSetting(outcome) => set(outcome),
         #[cfg(feature = "next-format")]
         Outcome::SetNote(before) => named(1, before),
         Outcome::CreateEntries(_)
@@ -164,6 +162,21 @@ fn resealed(outcome: ResealOutcome) -> OutcomeItem {
         ResealOutcome::NotFound => 2,
         ResealOutcome::UnknownDataKey => 3,
     })
+}
+
+fn acme_kept(outcome: KeepAcmeSecretOutcome) -> OutcomeItem {
+    code(match outcome {
+        KeepAcmeSecretOutcome::Kept => 1,
+        KeepAcmeSecretOutcome::UnknownDataKey => 2,
+        KeepAcmeSecretOutcome::Overtaken => 3,
+    })
+}
+
+fn set(outcome: &SetSettingOutcome) -> OutcomeItem {
+    match outcome {
+        SetSettingOutcome::Set => code(1),
+        SetSettingOutcome::Present(value) => valued(2, value.clone()),
+    }
 }
 
 fn on_bundle(outcome: &Outcome) -> OutcomeItem {

@@ -7,8 +7,8 @@ use prost::Message as _;
 
 use super::{DecodeError, Stored};
 use crate::record::{
-    AgentRecord, AuthorityRecord, ClusterRecord, DataKey, InviteId, InviteRecord, JoinTokenHash,
-    JoinTokenRecord, MemberRecord, Sequence, SettingRecord,
+    AcmeSecret, AcmeSecretKind, AgentRecord, AuthorityRecord, ClusterRecord, DataKey, InviteId,
+    InviteRecord, JoinTokenHash, JoinTokenRecord, MemberRecord, Sequence, SettingRecord,
 };
 use crate::state::{RequestRecord, RowKey, TableId};
 
@@ -52,4 +52,5 @@ records! {
     InviteRecord, Invite, InviteId;
     ClusterRecord, Cluster, ();
     FederationRelationship, Relationship, Sequence;
+    AcmeSecret, AcmeSecret, AcmeSecretKind;
 }

@@ -3,6 +3,7 @@
 //! A command is applied by every member, so it carries all that is not in the state already: time,
 //! ids and random values are chosen by the proposer.
 
+mod acme;
 mod agent;
 mod authority;
 mod bundle;
@@ -18,6 +19,7 @@ use std::ops::RangeInclusive;
 
 use identity::clock::UnixTime;
 
+pub use self::acme::{KeepAcmeSecret, KeepAcmeSecretOutcome};
 pub use self::agent::{
     AttestAgent, AttestOutcome, BanAgent, DeleteAgent, PromoteAgentSerial, PromoteOutcome,
     PruneAgents, RenewAgent, RenewOutcome, SetAgentVersion,
@@ -105,6 +107,9 @@ pub trait Operation: Into<Command> + Send + 'static {
     /// What the caller learns.
     type Outcome: Send + 'static;
 
+    /// The cluster's version from which on it can be proposed.
+    const FORMAT: u32;
+
     /// This operation's part of an outcome, or `None` when the outcome is of another operation:
     /// the request id had been used for that one.
     fn outcome(outcome: Outcome) -> Option<Self::Outcome>;
@@ -181,6 +186,8 @@ macro_rules! operations {
             $(#[cfg($cfg)])?
             impl Operation for $name {
                 type Outcome = $outcome;
+
+                const FORMAT: u32 = $format;
 
                 fn outcome(outcome: Outcome) -> Option<Self::Outcome> {
                     match outcome {
@@ -286,6 +293,8 @@ operations! {
     TaintUpstreamAuthority = 92, format 2 => UpstreamOutcome;
     /// A tainted root of an upstream leaves the own bundle.
     RevokeUpstreamAuthority = 93, format 2 => UpstreamOutcome;
+    /// What an ACME server gave is kept.
+    KeepAcmeSecret = 100, format 2 => KeepAcmeSecretOutcome;
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
     SetNote = 1000, format 3 => Box<str>;

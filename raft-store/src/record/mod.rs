@@ -1,5 +1,6 @@
 //! The records of the replicated state that the identity vocabulary does not know.
 
+mod acme;
 mod member;
 
 use identity::clock::UnixTime;
@@ -7,6 +8,7 @@ use identity::selector::SelectorSet;
 use identity::spiffe_id::SpiffeId;
 use rustls_pki_types::CertificateDer;
 
+pub use self::acme::{AcmeSecret, AcmeSecretKind};
 pub(crate) use self::member::ClusterRecord;
 pub use self::member::{InviteId, InviteRecord, MemberProfile, MemberRecord};
 

@@ -9,7 +9,7 @@ mod ring;
 
 use identity::secret::SecretBytes;
 
-use crate::record::{AuthorityKind, InviteId};
+use crate::record::{AcmeSecretKind, AuthorityKind, InviteId};
 
 pub use self::file::FileSeal;
 pub(crate) use self::ring::{KeyRing, new_data_key};
@@ -107,6 +107,15 @@ impl RecordName {
             AuthorityKind::Peer => "peer",
         };
         Self::new(&format!("authority/{kind}/{id}"))
+    }
+
+    /// The key of what an ACME server gave.
+    #[must_use]
+    pub fn acme(kind: AcmeSecretKind) -> Self {
+        Self::new(match kind {
+            AcmeSecretKind::Account => "acme/account",
+            AcmeSecretKind::Certificate => "acme/certificate",
+        })
     }
 
     /// The verifier of an invitation.

@@ -88,6 +88,7 @@ impl Loader {
             TableId::Invite => state.invites.load(key, value)?.2,
             TableId::Cluster => state.cluster.load(key, value)?.2,
             TableId::Relationship => state.relationships.load(key, value)?,
+            TableId::AcmeSecret => state.acme_secrets.load(key, value)?.2,
         };
         self.sum = self.sum.plus(hash);
         Ok(())

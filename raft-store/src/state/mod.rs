@@ -42,8 +42,9 @@ use self::requests::Requests;
 use self::table::Table;
 use crate::command::NEWEST_FORMAT;
 use crate::record::{
-    AgentRecord, AuthorityKind, AuthorityRecord, ClusterRecord, DataKey, InviteId, InviteRecord,
-    JoinTokenHash, JoinTokenRecord, MemberRecord, Revision, Sequence, SettingRecord,
+    AcmeSecret, AcmeSecretKind, AgentRecord, AuthorityKind, AuthorityRecord, ClusterRecord,
+    DataKey, InviteId, InviteRecord, JoinTokenHash, JoinTokenRecord, MemberRecord, Revision,
+    Sequence, SettingRecord,
 };
 
 /// All replicated records, in memory, with their indexes.
@@ -65,6 +66,7 @@ pub struct State {
     invites: Table<InviteRecord>,
     cluster: Table<ClusterRecord>,
     relationships: Relationships,
+    acme_secrets: Table<AcmeSecret>,
 }
 
 impl State {
@@ -227,6 +229,12 @@ impl State {
         Some(&setting.value)
     }
 
+    /// What an ACME server gave, if it did.
+    #[must_use]
+    pub fn acme_secret(&self, kind: AcmeSecretKind) -> Option<&Arc<AcmeSecret>> {
+        self.acme_secrets.record(&kind)
+    }
+
     /// Members, removed ones included, by id.
     pub fn members(&self) -> impl Iterator<Item = &Arc<MemberRecord>> {
         self.members.iter().map(|(_, member)| member)
@@ -292,6 +300,11 @@ impl State {
         self.data_keys.iter().map(|(_, key)| key)
     }
 
+    /// All that an ACME server gave.
+    pub(crate) fn acme_secrets(&self) -> impl Iterator<Item = &Arc<AcmeSecret>> {
+        self.acme_secrets.iter().map(|(_, secret)| secret)
+    }
+
     /// Whether a record's secret is sealed with this data key.
     pub(crate) fn is_sealed_with(&self, id: u32) -> bool {
         let mut authorities = AuthorityKind::ALL
@@ -304,5 +317,6 @@ impl State {
                 .as_ref()
                 .is_some_and(|key| key.key_id == id)
         }) || invites.any(|invite| invite.verifier.key_id == id)
+            || self.acme_secrets().any(|one| one.sealed_key.key_id == id)
     }
 }

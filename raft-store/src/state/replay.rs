@@ -15,10 +15,10 @@ use crate::codec::{
 };
 use crate::command::{
     AdmitOutcome, AnnounceOutcome, AttestOutcome, AuthorityOutcome, Command, CreateEntryOutcome,
-    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, Envelope, Outcome,
-    PromoteOutcome, PruneBundleOutcome, RemoveOutcome, RenewOutcome, ResealOutcome,
-    SetBundleOutcome, SetSettingOutcome, SetVersionOutcome, UpdateBundleOutcome,
-    UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
+    CreateJoinTokenOutcome, CreateRelationshipOutcome, DeleteBundleOutcome, Envelope,
+    KeepAcmeSecretOutcome, Outcome, PromoteOutcome, PruneBundleOutcome, RemoveOutcome,
+    RenewOutcome, ResealOutcome, SetBundleOutcome, SetSettingOutcome, SetVersionOutcome,
+    UpdateBundleOutcome, UpdateEntryOutcome, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 use crate::record::AuthorityRecord;
 use crate::state::State;
@@ -112,6 +112,11 @@ impl State {
             #[cfg(feature = "next-format")]
             Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
             Command::SetSetting(_) => Outcome::SetSetting(set(first?)),
+            Command::KeepAcmeSecret(_) => Outcome::KeepAcmeSecret(match first?.code {
+                1 => KeepAcmeSecretOutcome::Kept,
+                2 => KeepAcmeSecretOutcome::UnknownDataKey,
+                _ => KeepAcmeSecretOutcome::Overtaken,
+            }),
         })
     }
 

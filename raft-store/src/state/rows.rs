@@ -27,6 +27,7 @@ pub(crate) enum TableId {
     /// What the cluster agreed on about itself: one row.
     Cluster = 12,
     Relationship = 13,
+    AcmeSecret = 14,
 }
 
 impl TableId {
@@ -46,6 +47,7 @@ impl TableId {
             11 => Self::Invite,
             12 => Self::Cluster,
             13 => Self::Relationship,
+            14 => Self::AcmeSecret,
             _ => return None,
         })
     }
@@ -65,6 +67,7 @@ impl TableId {
             Self::Invite => 11,
             Self::Cluster => 12,
             Self::Relationship => 13,
+            Self::AcmeSecret => 14,
         }
     }
 

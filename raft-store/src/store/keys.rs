@@ -1,6 +1,6 @@
 //! The ring of data keys: unwrapped as the state has them, and renewed.
 //!
-//! A renewal is a new key, then every authority's key under it, then the old ones go. Each step is a
+//! A renewal is a new key, then every record's key under it, then the old ones go. Each step is a
 //! log entry, so whoever comes next goes on where the last one stopped.
 
 use std::sync::Arc;
@@ -9,8 +9,11 @@ use std::time::Duration;
 use identity::clock::UnixTime;
 
 use super::{Proposal, ProposeError, Store};
-use crate::command::{AddDataKey, PruneInvites, RemoveDataKey, ResealAuthority, ResealOutcome};
-use crate::record::{AuthorityKind, AuthorityRecord};
+use crate::command::{
+    AddDataKey, KeepAcmeSecret, KeepAcmeSecretOutcome, PruneInvites, RemoveDataKey,
+    ResealAuthority, ResealOutcome,
+};
+use crate::record::{AcmeSecret, AcmeSecretKind, AuthorityKind, AuthorityRecord};
 use crate::seal::{RecordName, SealError, SealProviderError, new_data_key};
 use crate::state::State;
 
@@ -19,7 +22,7 @@ use crate::state::State;
 pub struct Rotation {
     /// The data key that seals now.
     pub data_key: u32,
-    /// Authorities whose key was sealed anew.
+    /// Records whose key was sealed anew.
     pub resealed: u64,
     /// Data keys that left the ring.
     pub removed: Vec<u32>,
@@ -57,7 +60,9 @@ impl Store {
     /// # Errors
     /// See [`RotateError`].
     pub async fn rotate_data_key(&self, now: UnixTime) -> Result<Rotation, RotateError> {
-        let is_half_way = !self.sealed_with_old_keys().is_empty() && !self.is_data_key_worn();
+        let (authorities, acme_secrets) = self.sealed_with_old_keys();
+        let is_any = !authorities.is_empty() || !acme_secrets.is_empty();
+        let is_half_way = is_any && !self.is_data_key_worn();
         if !is_half_way {
             self.add_data_key(now).await?;
         }
@@ -102,8 +107,13 @@ impl Store {
 
     async fn finish_rotation(&self, now: UnixTime) -> Result<Rotation, RotateError> {
         let mut rotation = Rotation::default();
-        for authority in self.sealed_with_old_keys() {
+        let (authorities, acme_secrets) = self.sealed_with_old_keys();
+        for authority in authorities {
             self.reseal(&authority, now).await?;
+            rotation.resealed += 1;
+        }
+        for secret in acme_secrets {
+            self.reseal_acme(secret.kind, now).await?;
             rotation.resealed += 1;
         }
         self.prune_invites(now).await?;
@@ -171,11 +181,45 @@ impl Store {
         Err(RotateError::Overtaken)
     }
 
-    /// Authorities whose key is sealed with another data key than the newest.
-    fn sealed_with_old_keys(&self) -> Vec<Arc<AuthorityRecord>> {
+    /// As [`Self::reseal`]. Whoever keeps another one meanwhile has sealed it with the newest key, or it is
+    /// read again.
+    async fn reseal_acme(&self, kind: AcmeSecretKind, now: UnixTime) -> Result<(), RotateError> {
+        let name = RecordName::acme(kind);
+        for _ in 0..MAX_TRIES {
+            let Some(current) = self.read(|state| state.acme_secret(kind).cloned()) else {
+                return Ok(());
+            };
+            let opened = self.unseal(&name, &current.sealed_key);
+            let sealed_key = match opened.and_then(|key| self.seal(&name, &key)) {
+                Ok(sealed) => sealed,
+                Err(SealError::UnknownDataKey(_)) => continue,
+                Err(source) => return Err(RotateError::Seal { name, source }),
+            };
+            let command = KeepAcmeSecret {
+                secret: AcmeSecret {
+                    sealed_key,
+                    ..AcmeSecret::clone(&current)
+                },
+                in_place_of: Some(current.sealed_key.nonce),
+            };
+            let outcome = self.propose(command, proposal(now)).await;
+            if outcome.map_err(RotateError::Store)? == KeepAcmeSecretOutcome::Kept {
+                return Ok(());
+            }
+        }
+        Err(RotateError::Overtaken)
+    }
+
+    /// Records whose key is sealed with another data key than the newest.
+    fn sealed_with_old_keys(&self) -> (Vec<Arc<AuthorityRecord>>, Vec<Arc<AcmeSecret>>) {
         let old = |state: &State| {
             let newest = state.data_keys().next_back().map(|key| key.id);
-            AuthorityKind::ALL
+            let acme_secrets = state
+                .acme_secrets()
+                .filter(|secret| Some(secret.sealed_key.key_id) != newest)
+                .cloned()
+                .collect();
+            let authorities = AuthorityKind::ALL
                 .into_iter()
                 .flat_map(|kind| state.authorities(kind))
                 .filter(|authority| {
@@ -183,7 +227,8 @@ impl Store {
                     sealed_key.is_some_and(|key| Some(key.key_id) != newest)
                 })
                 .cloned()
-                .collect()
+                .collect();
+            (authorities, acme_secrets)
         };
         self.read(old)
     }

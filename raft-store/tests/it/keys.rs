@@ -5,9 +5,10 @@ use std::sync::Arc;
 use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
 use raft_store::{
-    AddDataKey, AuthorityKind, AuthorityOutcome, AuthorityRecord, AuthorityState, CreateInvite,
-    DataKey, FileSeal, InviteId, InviteRecord, PrepareAuthority, RecordName, RotateError,
-    SealError, SealProvider as _, SealProviderError, Store,
+    AcmeSecret, AcmeSecretKind, AddDataKey, AuthorityKind, AuthorityOutcome, AuthorityRecord,
+    AuthorityState, CreateInvite, DataKey, FileSeal, InviteId, InviteRecord, KeepAcmeSecret,
+    KeepAcmeSecretOutcome, PrepareAuthority, RecordName, RotateError, SealError, SealProvider as _,
+    SealProviderError, Store,
 };
 
 use crate::fixture::{NOW, STARTS, close, open, options, proposal};
@@ -102,6 +103,45 @@ async fn rotation_reseals_every_authority_and_drops_the_old_key() {
         (again.data_key, again.removed.as_slice()),
         (3, [2].as_slice())
     );
+    close(store, driver).await;
+}
+
+async fn keep_acme(store: &Store, kind: AcmeSecretKind, key: &str) -> KeepAcmeSecretOutcome {
+    let secret = AcmeSecret {
+        kind,
+        directory_url: "https://ca.test/".into(),
+        name: "a.test".into(),
+        chain: Vec::new(),
+        sealed_key: store.seal(&RecordName::acme(kind), &secret(key)).unwrap(),
+    };
+    let command = KeepAcmeSecret {
+        secret,
+        in_place_of: None,
+    };
+    store.propose(command, proposal()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_acme_server_gave_is_sealed_anew_and_opens_under_its_own_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    for (kind, key) in AcmeSecretKind::ALL.into_iter().zip(["one", "two"]) {
+        let kept = keep_acme(&store, kind, key).await;
+        assert_eq!(kept, KeepAcmeSecretOutcome::Kept);
+    }
+    let rotation = store.rotate_data_key(NOW).await.unwrap();
+    assert_eq!((rotation.data_key, rotation.resealed), (2, 2));
+    assert_eq!(rotation.removed, [1]);
+    for (kind, key) in AcmeSecretKind::ALL.into_iter().zip(["one", "two"]) {
+        let record = store.read(|state| state.acme_secret(kind).cloned().unwrap());
+        assert_eq!(record.sealed_key.key_id, 2);
+        let opened = store.unseal(&RecordName::acme(kind), &record.sealed_key);
+        assert_eq!(opened.unwrap().expose(), key.as_bytes());
+        for other in AcmeSecretKind::ALL.into_iter().filter(|one| *one != kind) {
+            let refused = store.unseal(&RecordName::acme(other), &record.sealed_key);
+            assert!(matches!(refused.err(), Some(SealError::DoesNotOpen(_))));
+        }
+    }
     close(store, driver).await;
 }
 

@@ -1,5 +1,6 @@
 //! The one way to change the state: a total, deterministic function of state and command.
 
+mod acme;
 mod agent;
 mod authority;
 mod bundle;
@@ -124,6 +125,7 @@ impl State {
             Command::SetSetting(c) => Done::SetSetting(self.set_setting(c, journal)),
             Command::RemoveDataKey(c) => Done::RemoveDataKey(self.remove_data_key(*c, journal)),
             Command::ResealAuthority(c) => Done::ResealAuthority(self.reseal_authority(c, journal)),
+            Command::KeepAcmeSecret(c) => Done::KeepAcmeSecret(self.keep_acme_secret(c, journal)),
             Command::CreateInvite(c) => Done::CreateInvite(self.create_invite(c, journal)),
             Command::PruneInvites(c) => Done::PruneInvites(self.prune_invites(c, journal)),
             Command::AdmitMember(c) => Done::AdmitMember(self.admit_member(c, index, at, journal)),

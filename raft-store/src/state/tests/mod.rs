@@ -47,6 +47,11 @@ fn below_an_upstream() {
 }
 
 #[test]
+fn what_an_acme_server_gave() {
+    check("acme.txt", include_str!("scripts/acme.txt"));
+}
+
+#[test]
 fn members() {
     check("members.txt", include_str!("scripts/members.txt"));
 }

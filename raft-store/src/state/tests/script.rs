@@ -21,8 +21,8 @@ use rustls_pki_types::CertificateDer;
 
 use crate::command::*;
 use crate::record::{
-    AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash,
-    MemberProfile, MemberRecord, Sealed,
+    AcmeSecret, AcmeSecretKind, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId,
+    InviteRecord, JoinTokenHash, MemberProfile, MemberRecord, Sealed,
 };
 use crate::state::State;
 
@@ -456,6 +456,30 @@ fn key_command(line: &Line<'_>) -> Command {
         .into(),
         "remove-data-key" => RemoveDataKey {
             id: line.word(1).parse().unwrap(),
+        }
+        .into(),
+        "keep-acme" => KeepAcmeSecret {
+            secret: AcmeSecret {
+                kind: match line.word(1) {
+                    "account" => AcmeSecretKind::Account,
+                    _ => AcmeSecretKind::Certificate,
+                },
+                directory_url: "https://ca.example/".into(),
+                name: line.word(2).into(),
+                chain: line
+                    .list("chain")
+                    .into_iter()
+                    .map(|name| CertificateDer::from(name.as_bytes().to_vec()))
+                    .collect(),
+                sealed_key: Sealed {
+                    nonce: [line.word(2).as_bytes()[0]; 12],
+                    ..line.sealed()
+                },
+            },
+            in_place_of: line
+                .options
+                .get("instead-of")
+                .map(|name| [name.as_bytes()[0]; 12]),
         }
         .into(),
         word if word.ends_with("-upstream") => upstream_command(line),
