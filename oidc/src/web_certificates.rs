@@ -248,6 +248,7 @@ const MAX_FILE_LEN_BYTES: u64 = 256 * 1024;
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use identity::pem::encode_pkcs8;
     use rustls_pki_types::CertificateDer;
 
     use super::*;
@@ -301,6 +302,28 @@ mod tests {
         assert_eq!((&*kept.directory_url, kept.url), (URL, None));
         assert!(kept.key.pkcs8() == key.pkcs8());
         assert!(second.certificate("b.test").await.unwrap().is_none());
+    }
+
+    /// SPIRE's writes keys as SEC 1, behind its PEM label.
+    #[tokio::test]
+    async fn what_spires_provider_kept_is_used_on() {
+        fn as_sec1(key: &PrivateKey) -> String {
+            // On P-256, what stands in a PKCS#8 document behind 29 bytes that name the curve.
+            let inner = SecretBytes::from(&key.pkcs8().expose()[29..]);
+            let text = String::from_utf8(encode_pkcs8(&inner).expose().to_vec());
+            text.unwrap().replace("PRIVATE KEY", "EC PRIVATE KEY")
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let made = certificate("a.test");
+        let text = as_sec1(made.key()) + &encode_certificates(made.chain());
+        fs::write(folder.path().join("a.test"), text).unwrap();
+        let account = PrivateKey::generate(KeyType::EcP256).unwrap();
+        fs::write(folder.path().join("acme_account+key"), as_sec1(&account)).unwrap();
+        let kept = WebCertificates::open(Some(folder.path().to_owned()), URL).unwrap();
+        let found = kept.certificate("a.test").await.unwrap().unwrap();
+        assert!(found.key().pkcs8() == made.key().pkcs8());
+        let found = kept.account().await.unwrap().unwrap();
+        assert!(found.key.pkcs8() == account.pkcs8());
     }
 
     #[tokio::test]
