@@ -26,6 +26,21 @@ impl Leadership {
         Self { told, leads }
     }
 
+    /// Whether this member leads now; what is waited for next begins here.
+    pub(crate) fn leads(&mut self) -> bool {
+        self.leads = self.told.borrow_and_update().is_leader;
+        self.leads
+    }
+
+    /// Returns when this member leads no more. Cancel-safe.
+    pub(crate) async fn lost(&mut self) {
+        while self.leads() {
+            if self.told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Returns when this member has begun to lead. Cancel-safe.
     pub(crate) async fn gained(&mut self) {
         loop {

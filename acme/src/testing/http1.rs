@@ -65,7 +65,10 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn talk(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) -> io::Result<()> {
     let mut stream = acceptor.accept(stream).await?;
     let question = hear(&mut stream).await?;
-    match shared.vice() {
+    let mut vice = shared.vice.subscribe();
+    let vice = vice.wait_for(|vice| *vice != Some(Vice::Delay)).await;
+    let vice = vice.map_or(None, |vice| *vice);
+    match vice {
         Some(Vice::Silence) => {
             stream.read_to_end(&mut Vec::new()).await?;
         }

@@ -17,13 +17,15 @@ use std::{
 };
 
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use self::{issue::Issuer, orders::Orders};
 
 /// What the server does that no ACME server should.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Vice {
+    /// Answers once it has left this vice.
+    Delay,
     /// Takes questions and gives no answer.
     Silence,
     /// Answers with what is no JSON.
@@ -52,6 +54,8 @@ pub enum Vice {
     Over,
     /// Issues something else than certificates.
     NoChain,
+    /// Takes the request for the certificate, and gives no answer.
+    Procrastination,
     /// Finds no proof, wherever it looks, and says so in the order.
     Blind,
 }
@@ -67,11 +71,12 @@ struct Shared {
     base: String,
     issuer: Issuer,
     orders: Mutex<Orders>,
-    vice: Mutex<Option<Vice>>,
+    vice: watch::Sender<Option<Vice>>,
     /// Where domains are looked at.
     place: Mutex<SocketAddr>,
     life: Mutex<Duration>,
     looks: AtomicU32,
+    waiting: AtomicU32,
     issued: AtomicU32,
     accounts: AtomicU32,
 }
@@ -86,10 +91,11 @@ impl AcmeServer {
             base: format!("https://localhost:{}", address.port()),
             issuer: Issuer::new(),
             orders: Mutex::default(),
-            vice: Mutex::new(None),
+            vice: watch::Sender::new(None),
             place: Mutex::new(place),
             life: Mutex::new(Duration::from_secs(90 * 86_400)),
             looks: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
             issued: AtomicU32::new(0),
             accounts: AtomicU32::new(0),
         });
@@ -116,7 +122,7 @@ impl AcmeServer {
 
     /// Falls into a vice, or leaves it.
     pub fn fall_into(&self, vice: Option<Vice>) {
-        *held(&self.shared.vice) = vice;
+        self.shared.vice.send_replace(vice);
     }
 
     /// Looks for domains there from now on.
@@ -140,6 +146,12 @@ impl AcmeServer {
         self.shared.looks.load(Ordering::SeqCst)
     }
 
+    /// How many requests for a certificate were taken and not answered.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.shared.waiting.load(Ordering::SeqCst)
+    }
+
     /// How many certificates were issued.
     #[must_use]
     pub fn issued(&self) -> u32 {
@@ -155,7 +167,7 @@ impl AcmeServer {
 
 impl Shared {
     fn vice(&self) -> Option<Vice> {
-        *held(&self.vice)
+        *self.vice.borrow()
     }
 
     fn has(&self, vice: Vice) -> bool {

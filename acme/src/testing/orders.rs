@@ -106,6 +106,10 @@ impl Shared {
             ("order", Some(number)) => self.told(number),
             ("authorization", Some(number)) => self.authorization(number, vice),
             ("challenge", Some(number)) => self.challenge(number, vice).await,
+            ("finalize", Some(_)) if vice == Some(Vice::Procrastination) => {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
             ("finalize", Some(number)) => self.finalize(number, signed, vice),
             ("chain", Some(number)) => match self.order_of(number).and_then(|order| order.chain) {
                 Some(chain) => Answer::ok(chain),

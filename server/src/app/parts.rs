@@ -44,7 +44,7 @@ use crate::endpoints::{
     Authorizer, Endpoints, EndpointsOptions, Gate, RateLimitOptions, RemoteEndpoint, Services,
 };
 use crate::entries::Entries;
-use crate::federation::{EndpointTls, Federation, Refresher, serve_own_bundle};
+use crate::federation::{Federation, Publisher, Refresher, serve_own_bundle};
 use crate::health_checks;
 use crate::peers::IdentityTask;
 use crate::prune::{self, Pruning};
@@ -126,13 +126,14 @@ impl Parts {
         config: &Config,
     ) -> anyhow::Result<()> {
         if let Some(settings) = config.federation.bundle_endpoint.clone() {
-            let bundles = self.bundles(config.trust_domain.clone());
-            let tls = EndpointTls {
+            let publisher = Publisher {
+                bundles: self.bundles(config.trust_domain.clone()),
                 material: self.material.clone(),
                 key_exchange: config.key_exchange,
+                store: self.store.clone(),
                 clock: Arc::clone(&self.clock),
             };
-            serve_own_bundle(supervisor, settings, bundles, tls).await?;
+            serve_own_bundle(supervisor, settings, publisher).await?;
         }
         let refresher = Refresher::new(self.federation.clone());
         supervisor.start("federation", |shutdown| refresher.run(shutdown));

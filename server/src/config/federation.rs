@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use acme::settings::{Settings, check_domain};
 use anyhow::{Context as _, bail, ensure};
 use daemon::config::{Findings, parse_duration};
 use daemon::hcl::{Labelled, Object};
@@ -26,7 +27,8 @@ struct Endpoint {
     address: String,
     port: Option<i64>,
     refresh_hint: Option<String>,
-    has_old_acme: bool,
+    /// Beside the profiles, where SPIRE had it first.
+    old_acme: Option<Acme>,
     profiles: Vec<Profile>,
 }
 
@@ -34,7 +36,14 @@ struct Endpoint {
 struct Profile {
     name: String,
     files: Option<Files>,
-    has_acme: bool,
+    acme: Option<Acme>,
+}
+
+struct Acme {
+    directory_url: String,
+    domain_name: String,
+    email: String,
+    tos_accepted: bool,
 }
 
 struct Files {
@@ -108,15 +117,12 @@ impl Endpoint {
         for profile in block.take_labelled("profile")? {
             profiles.push(Profile::take(profile, findings)?);
         }
-        let old_acme = block.take_any("acme");
-        for line in &old_acme {
-            findings.refuse_key(ENDPOINT, "acme", *line);
-        }
+        let old_acme = Acme::take(&mut block, ENDPOINT, findings)?;
         let endpoint = Self {
             address: block.take_string("address")?.unwrap_or_default(),
             port: block.take_integer("port")?,
             refresh_hint: block.take_string("refresh_hint")?,
-            has_old_acme: !old_acme.is_empty(),
+            old_acme,
             profiles,
         };
         findings.finish(ENDPOINT, &block);
@@ -149,22 +155,32 @@ impl Endpoint {
             false => format!("{}:{port}", self.address),
         };
         ensure!(
-            !self.has_old_acme || self.profiles.is_empty(),
+            self.old_acme.is_none() || self.profiles.is_empty(),
             "either bundle endpoint 'acme' or 'profile' can be set, but not both"
         );
         ensure!(self.profiles.len() <= 1, ONE_PROFILE);
-        let proof = match self.profiles.into_iter().next() {
-            Some(profile) => profile.check()?,
-            None => {
-                if !self.has_old_acme {
-                    findings.note(
-                        "federation.bundle_endpoint has no profile, https_spiffe is taken: \
-                         configure one",
-                    );
-                }
+        let proof = match (self.profiles.into_iter().next(), self.old_acme) {
+            (Some(profile), _) => profile.check()?,
+            (None, Some(acme)) => {
+                findings.note(
+                    "federation.bundle_endpoint.acme is deprecated: it belongs into the profile \
+                     \"https_web\"",
+                );
+                acme.check("federation.bundle_endpoint.acme")?
+            }
+            (None, None) => {
+                findings.note(
+                    "federation.bundle_endpoint has no profile, https_spiffe is taken: configure one",
+                );
                 EndpointProof::ServerSvid
             }
         };
+        if port != ACME_PORT && matches!(proof, EndpointProof::Acme { .. }) {
+            findings.note(
+                "federation.bundle_endpoint.port is not 443, where an ACME server looks: something \
+                 must forward its connections to here",
+            );
+        }
         Ok(BundleEndpointSettings {
             address,
             refresh_hint: hint,
@@ -179,13 +195,10 @@ impl Profile {
         let mut taken = Self {
             name: profile.label,
             files: None,
-            has_acme: false,
+            acme: None,
         };
         if taken.name == WEB {
-            for line in profile.body.take_any("acme") {
-                findings.refuse_key(&section, "acme", line);
-                taken.has_acme = true;
-            }
+            taken.acme = Acme::take(&mut profile.body, &section, findings)?;
             if let Some(mut files) = profile.body.take_block("serving_cert_file")? {
                 taken.files = Some(Files {
                     certificate: files.take_string("cert_file_path")?.unwrap_or_default(),
@@ -200,12 +213,15 @@ impl Profile {
     }
 
     fn check(self) -> anyhow::Result<EndpointProof> {
-        match (self.name.as_str(), self.files) {
-            (SPIFFE, _) => Ok(EndpointProof::ServerSvid),
-            (WEB, Some(files)) => files.check(),
-            // Refused as a whole, but not for what is missing beside it.
-            (WEB, None) if self.has_acme => Ok(EndpointProof::ServerSvid),
-            (WEB, None) => bail!(
+        match (self.name.as_str(), self.files, self.acme) {
+            (SPIFFE, _, _) => Ok(EndpointProof::ServerSvid),
+            (WEB, Some(files), None) => files.check(),
+            (WEB, None, Some(acme)) => acme.check("federation.bundle_endpoint.profile acme"),
+            (WEB, Some(_), Some(_)) => bail!(
+                "malformed https_web profile configuration: either 'acme' or 'serving_cert_file' \
+                 can be set, but not both"
+            ),
+            (WEB, None, None) => bail!(
                 "malformed https_web profile configuration: 'acme' or 'serving_cert_file' is required"
             ),
             _ => bail!(
@@ -213,6 +229,39 @@ impl Profile {
                  \"https_spiffe\" and \"https_web\""
             ),
         }
+    }
+}
+
+impl Acme {
+    fn take(
+        parent: &mut Object,
+        section: &str,
+        findings: &mut Findings,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(mut block) = parent.take_block("acme")? else {
+            return Ok(None);
+        };
+        let taken = Self {
+            directory_url: block.take_string("directory_url")?.unwrap_or_default(),
+            domain_name: block.take_string("domain_name")?.unwrap_or_default(),
+            email: block.take_string("email")?.unwrap_or_default(),
+            tos_accepted: block.take_bool("tos_accepted")?.unwrap_or(false),
+        };
+        findings.finish(&format!("{section}.acme"), &block);
+        Ok(Some(taken))
+    }
+
+    fn check(self, block: &str) -> anyhow::Result<EndpointProof> {
+        let needed = [("domain_name", &self.domain_name), ("email", &self.email)];
+        for (key, value) in needed {
+            ensure!(!value.is_empty(), "{block}.{key} must be configured");
+        }
+        check_domain(&self.domain_name).with_context(|| block.to_owned())?;
+        let settings = Settings::new(&self.directory_url, &self.email, self.tos_accepted);
+        Ok(EndpointProof::Acme {
+            domain: self.domain_name.into(),
+            settings: settings.with_context(|| block.to_owned())?,
+        })
     }
 }
 
@@ -314,6 +363,7 @@ const NO_PROFILE: &str = "no bundle endpoint profile defined; current supported 
 const DEFAULT_REFRESH_HINT: Duration = Duration::from_secs(5 * 60);
 const LOW_REFRESH_HINT: Duration = Duration::from_secs(60);
 const HIGH_REFRESH_HINT: Duration = Duration::from_secs(24 * 3600);
+const ACME_PORT: u16 = 443;
 const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -367,6 +417,82 @@ mod tests {
     }
 
     #[test]
+    fn acme_is_read_in_its_profile_and_where_it_was_before() {
+        let acme = r#"acme { domain_name = "a.test" email = "a@b.test" tos_accepted = true }"#;
+        let profile = format!(r#"port = 443 profile "https_web" {{ {acme} }}"#);
+        let (settings, explanations) = endpoint(&profile);
+        assert!(explanations.is_empty(), "{explanations:?}");
+        let EndpointProof::Acme { domain, settings } = settings.proof else {
+            panic!("{settings:?}");
+        };
+        assert_eq!((&*domain, settings.email()), ("a.test", "a@b.test"));
+        assert_eq!(settings.directory_url(), acme::settings::LETS_ENCRYPT);
+        assert!(settings.terms_accepted());
+
+        let acme = r#"acme { domain_name = "a.test" email = "a@b" directory_url = "https://c/" }"#;
+        let (settings, explanations) = endpoint(&format!("port = 8443 {acme}"));
+        assert!(
+            explanations[0].contains("acme is deprecated"),
+            "{explanations:?}"
+        );
+        assert!(
+            explanations[1].contains("port is not 443"),
+            "{explanations:?}"
+        );
+        let EndpointProof::Acme { settings, .. } = settings.proof else {
+            panic!("{settings:?}");
+        };
+        assert_eq!(settings.directory_url(), "https://c/");
+        assert!(!settings.terms_accepted());
+    }
+
+    #[test]
+    fn acme_that_cannot_be_is_refused() {
+        let check = |block: &str, expected: &str| {
+            refused(&format!("bundle_endpoint {{ {block} }}"), expected);
+        };
+        let acme = "federation.bundle_endpoint.profile acme";
+        let check_acme = |lines: &str, expected: &str| {
+            let block = format!(r#"port = 1 profile "https_web" {{ acme {{ {lines} }} }}"#);
+            check(&block, expected);
+        };
+        check_acme("", &format!("{acme}.domain_name must be configured"));
+        check_acme(
+            r#"domain_name = "a.test""#,
+            &format!("{acme}.email must be configured"),
+        );
+        check_acme(
+            r#"domain_name = "*.test" email = "a@b""#,
+            &format!(
+                "{acme}: domain name \"*.test\" must be the name of a host in lower case, punycode \
+                 encoded, without a wildcard"
+            ),
+        );
+        check_acme(
+            r#"domain_name = "a.test" email = "a@b" directory_url = "http://a/""#,
+            &format!("{acme}: directory_url \"http://a/\" is no https:// URL"),
+        );
+        check_acme(
+            r#"domain = "a.test""#,
+            "unknown configuration detected: \
+             server.federation.bundle_endpoint.profile.https_web.acme.domain (line 1)",
+        );
+        check(
+            "port = 1 acme {}",
+            "federation.bundle_endpoint.acme.domain_name must be configured",
+        );
+        check(
+            r#"port = 1 acme { domain_name = "a.test" }"#,
+            "federation.bundle_endpoint.acme.email must be configured",
+        );
+        check(
+            r#"port = 1 profile "https_web" { acme {} serving_cert_file {} }"#,
+            "malformed https_web profile configuration: either 'acme' or 'serving_cert_file' can be \
+             set, but not both",
+        );
+    }
+
+    #[test]
     fn endpoints_that_cannot_be_are_refused() {
         let check = |block: &str, expected: &str| {
             refused(&format!("bundle_endpoint {{ {block} }}"), expected);
@@ -392,10 +518,6 @@ mod tests {
         check(
             r#"port = 1 profile "https_web" { serving_cert_file { key_file_path = "k" } }"#,
             "federation.bundle_endpoint.profile serving_cert_file.cert_file_path must be configured",
-        );
-        check(
-            r#"port = 1 profile "https_web" { acme { domain_name = "a" } }"#,
-            "not supported yet: server.federation.bundle_endpoint.profile.https_web.acme (line 1)",
         );
         check(
             r#"port = 1 profile "https_spiffe" {} acme {}"#,

@@ -126,6 +126,34 @@ fn full_config_shows_every_key() {
     }
 }
 
+/// What stands behind a "#" loads, too.
+#[test]
+fn the_sample_of_acme_loads() {
+    let text = std::fs::read_to_string(file("../deploy/conf/server-full.conf")).unwrap();
+    let lines = text.lines().map(|line| line.trim_start_matches([' ', '#']));
+    let acme = lines.skip_while(|line| *line != "acme {");
+    let acme = acme.take_while(|line| *line != "}");
+    let acme: Vec<_> = acme
+        .filter(|line| line.ends_with('{') || line.contains(" = "))
+        .collect();
+    let acme = acme.join("\n");
+    let endpoint =
+        format!("bundle_endpoint {{ port = 443 profile \"https_web\" {{ {acme} }} }} }}");
+    let text = format!("{BASE} server {{ federation {{ {endpoint} }} }}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.conf");
+    std::fs::write(&path, text).unwrap();
+    let config = load(&LoadArgs::from_path(path)).unwrap();
+    let proof = config.federation.bundle_endpoint.unwrap().proof;
+    let EndpointProof::Acme { domain, settings } = proof else {
+        panic!("{proof:?}");
+    };
+    assert_eq!(&*domain, "bundle.example.org");
+    assert_eq!(settings.directory_url(), acme::settings::LETS_ENCRYPT);
+    assert_eq!(settings.email(), "admin@example.org");
+    assert!(settings.terms_accepted());
+}
+
 const BASE: &str = "server { trust_domain = \"t\" data_dir = \"/d\" }";
 
 #[test]

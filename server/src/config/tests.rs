@@ -152,9 +152,8 @@ fn refusals_have_the_recorded_texts() {
             "unknown configuration detected: server.experimental.nope (line 4), server.ratelimit.all (line 4)",
         ),
         (
-            "federation { bundle_endpoint { port = 1 acme {} } }\n profiling_enabled = true\n",
-            "not supported yet: server.profiling_enabled (line 5), \
-             server.federation.bundle_endpoint.acme (line 4)",
+            "profiling_enabled = true\n profiling_port = 1\n",
+            "not supported yet: server.profiling_enabled (line 4)",
         ),
         (
             "admin_ids = [\"x\"]",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acme::proof::ProvingHandshakes;
 use anyhow::Context as _;
 use daemon::supervisor::Supervisor;
 use daemon::web::{self, Answer, CertificateFiles, Documents, Listener, Origin};
@@ -12,8 +13,10 @@ use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use identity::bundle::Bundle;
 use identity::clock::Clock;
 use identity::tls::{KeyExchange, SharedTlsMaterial};
+use raft_store::Store;
 use tracing::info;
 
+use super::web_certificate::{self, WebCertificate};
 use crate::bundles::Bundles;
 
 /// Where and how the own bundle is published.
@@ -32,7 +35,14 @@ pub struct BundleEndpointSettings {
 pub enum EndpointProof {
     /// The server's own SVID (`https_spiffe`).
     ServerSvid,
-    /// A certificate of the web (`https_web`).
+    /// A certificate of the web that the cluster obtains by ACME (`https_web`).
+    Acme {
+        /// The name by which others come.
+        domain: Box<str>,
+        /// Whom to ask for it.
+        settings: acme::settings::Settings,
+    },
+    /// A certificate of the web from files (`https_web`).
     CertificateFiles {
         /// The chain, in PEM.
         certificate: PathBuf,
@@ -43,18 +53,21 @@ pub enum EndpointProof {
     },
 }
 
-/// What an endpoint needs to speak TLS.
-#[derive(Clone, Debug)]
-pub struct EndpointTls {
-    /// Holds the server's SVID.
+/// What is published, and what proves it.
+pub struct Publisher {
+    /// The own bundle is among them.
+    pub bundles: Bundles,
+    /// The server's SVID is in it.
     pub material: SharedTlsMaterial,
     /// How connections agree on keys.
     pub key_exchange: KeyExchange,
-    /// Tells the time.
+    /// What comes by ACME is in it.
+    pub store: Store,
+    /// By which certificates are renewed.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Binds the endpoint and starts to serve `bundles`' own one.
+/// Binds the endpoint and starts to serve the own bundle.
 ///
 /// # Errors
 ///
@@ -62,41 +75,9 @@ pub struct EndpointTls {
 pub async fn start(
     supervisor: &mut Supervisor,
     settings: BundleEndpointSettings,
-    bundles: Bundles,
-    tls: EndpointTls,
+    publisher: Publisher,
 ) -> anyhow::Result<()> {
-    let EndpointTls {
-        material,
-        key_exchange,
-        clock,
-    } = tls;
-    let profile;
-    let tls = match settings.proof {
-        EndpointProof::ServerSvid => {
-            profile = "https_spiffe";
-            Arc::new(identity::tls::https_server_config(
-                material,
-                key_exchange,
-                clock,
-            )?)
-        }
-        EndpointProof::CertificateFiles {
-            certificate,
-            key,
-            sync_interval,
-        } => {
-            profile = "https_web";
-            let files = CertificateFiles::load(certificate, key);
-            let files = files.context("bundle endpoint has no certificate")?;
-            supervisor.start("bundle_endpoint_certificate", {
-                let files = Arc::clone(&files);
-                move |shutdown| files.follow(sync_interval, shutdown)
-            });
-            web::server_config_with(key_exchange.provider(), files)?
-        }
-    };
-    let listener = Listener::tls(&settings.address, tls).await;
-    let listener = listener.context("cannot serve the bundle endpoint")?;
+    let (profile, listener) = listen(supervisor, &settings, &publisher).await?;
     info!(
         addr = settings.address,
         refresh_hint = daemon::duration::format_go(settings.refresh_hint),
@@ -105,13 +86,62 @@ pub async fn start(
         "Serving bundle endpoint"
     );
     let document = Arc::new(OwnBundle {
-        bundles,
+        bundles: publisher.bundles,
         refresh_hint_s: i64::try_from(settings.refresh_hint.as_secs()).unwrap_or(i64::MAX),
     });
     supervisor.start("bundle_endpoint", |shutdown| {
         listener.serve(document, shutdown)
     });
     Ok(())
+}
+
+/// Binds the endpoint, and starts what keeps its certificate current; with the name of its profile.
+async fn listen(
+    supervisor: &mut Supervisor,
+    settings: &BundleEndpointSettings,
+    publisher: &Publisher,
+) -> anyhow::Result<(&'static str, Listener)> {
+    let clock = Arc::clone(&publisher.clock);
+    let key_exchange = publisher.key_exchange;
+    let (profile, listener) = match &settings.proof {
+        EndpointProof::ServerSvid => {
+            let material = publisher.material.clone();
+            let tls = identity::tls::https_server_config(material, key_exchange, clock)?;
+            let listener = Listener::tls(&settings.address, Arc::new(tls)).await;
+            ("https_spiffe", listener)
+        }
+        EndpointProof::Acme {
+            domain,
+            settings: acme,
+        } => {
+            let store = publisher.store.clone();
+            let certificate = Arc::new(WebCertificate::new(store, clock, domain, acme));
+            let usual = web::server_config_with(key_exchange.provider(), certificate.clone())?;
+            let handshakes = ProvingHandshakes::new(usual, Arc::clone(&certificate));
+            let listener = Listener::tls_by_hello(&settings.address, Arc::new(handshakes)).await;
+            let acme = acme.clone();
+            supervisor.start("bundle_endpoint_acme", |shutdown| {
+                web_certificate::tend(certificate, acme, shutdown)
+            });
+            ("https_web", listener)
+        }
+        EndpointProof::CertificateFiles {
+            certificate,
+            key,
+            sync_interval,
+        } => {
+            let files = CertificateFiles::load(certificate.clone(), key.clone());
+            let files = files.context("bundle endpoint has no certificate")?;
+            let tls = web::server_config_with(key_exchange.provider(), files.clone())?;
+            let sync_interval = *sync_interval;
+            supervisor.start("bundle_endpoint_certificate", move |shutdown| {
+                files.follow(sync_interval, shutdown)
+            });
+            ("https_web", Listener::tls(&settings.address, tls).await)
+        }
+    };
+    let listener = listener.context("cannot serve the bundle endpoint")?;
+    Ok((profile, listener))
 }
 
 /// The one document of the endpoint.

@@ -15,6 +15,7 @@ mod fetch;
 mod polls;
 mod refresher;
 mod schedule;
+mod web_certificate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use raft_store::{
 use tracing::{debug, warn};
 
 pub use self::endpoint::{
-    BundleEndpointSettings, EndpointProof, EndpointTls, start as serve_own_bundle,
+    BundleEndpointSettings, EndpointProof, Publisher, start as serve_own_bundle,
 };
 pub use self::fetch::FetchError;
 pub use self::refresher::Refresher;

@@ -5,6 +5,7 @@ mod endpoint;
 mod lies;
 mod publishing;
 mod relationships;
+mod web_certificates;
 
 use std::time::Duration;
 
