@@ -25,13 +25,14 @@ use server::app::App;
 use server::config::{Cluster, Config, FirstStart};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::port::free_port;
 use crate::world::{config, entry};
 
 /// A host that is or becomes a member.
@@ -52,9 +53,9 @@ impl Host {
     async fn new(first_start: FirstStart) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = config(folder.path().to_owned());
-        config.bind_port = free_port().await;
+        config.bind_port = free_port();
         config.cluster = Some(Cluster {
-            peer_address: format!("127.0.0.1:{}", free_port().await),
+            peer_address: format!("127.0.0.1:{}", free_port()),
             api_address: format!("127.0.0.1:{}", config.bind_port),
             first_start,
             signing_max_staleness: Duration::from_secs(600),
@@ -191,11 +192,6 @@ impl Host {
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// An invite with something changed in it.
 fn altered(invite: &str, change: impl FnOnce(&mut wire::Invite)) -> String {

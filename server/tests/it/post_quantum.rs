@@ -9,9 +9,10 @@ use identity::tls::KeyExchange;
 use rustls::{ClientConfig, NamedGroup, RootCertStore};
 use rustls_pki_types::ServerName;
 use server::federation::{BundleEndpointSettings, EndpointProof};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::port::free_port;
 use crate::world::World;
 
 /// Why a client that agrees on keys in this one way does not believe the server at `port`: it believes nobody.
@@ -29,14 +30,9 @@ async fn refusal(port: u16, only: NamedGroup) -> String {
     shaken.await.unwrap_err().to_string()
 }
 
-async fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    free.local_addr().unwrap().port()
-}
-
 /// A server with these keys, its port, and that of its bundle endpoint.
 async fn start(key_exchange: KeyExchange, proof: EndpointProof) -> (World, [u16; 2]) {
-    let endpoint = free_port().await;
+    let endpoint = free_port();
     let settings = BundleEndpointSettings {
         address: format!("127.0.0.1:{endpoint}"),
         refresh_hint: Duration::from_secs(90),

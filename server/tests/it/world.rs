@@ -36,11 +36,13 @@ use server::federation::FederationSettings;
 use server::peers::Invitations;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::port::free_port;
 
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
@@ -128,7 +130,7 @@ impl World {
     }
 
     async fn member(first_start: FirstStart, change: &dyn Fn(&mut Config)) -> Self {
-        let (port, peer_port) = (free_port().await, free_port().await);
+        let (port, peer_port) = (free_port(), free_port());
         let cluster = Cluster {
             peer_address: format!("127.0.0.1:{peer_port}"),
             api_address: format!("127.0.0.1:{port}"),
@@ -368,11 +370,6 @@ impl World {
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 pub(crate) fn config(folder: PathBuf) -> Config {
     Config {

@@ -7,9 +7,9 @@ use identity::trust_domain::TrustDomain;
 use proto::spire::api::server::localauthority::v1::PrepareX509AuthorityRequest;
 use proto::spire::api::server::localauthority::v1::local_authority_client::LocalAuthorityClient;
 use server::federation::{BundleEndpointSettings, EndpointProof};
-use tokio::net::TcpListener;
 
 use super::{arrives, federate, held_bundle, hold_bundle, own_bundle, refresh, relationship};
+use crate::port::free_port;
 use crate::world::World;
 
 const EAST: &str = "east.test";
@@ -30,14 +30,6 @@ async fn cluster(trust_domain: &str, ports: [u16; 3]) -> [World; 3] {
     .await
 }
 
-async fn free_ports() -> [u16; 3] {
-    let mut listeners = Vec::new();
-    for _ in 0..3 {
-        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    }
-    [0, 1, 2].map(|index: usize| listeners[index].local_addr().unwrap().port())
-}
-
 /// A new root enters the own bundle.
 async fn prepare_root(world: &World) {
     let mut client = LocalAuthorityClient::new(world.admin().await);
@@ -47,7 +39,7 @@ async fn prepare_root(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_follow_each_other_through_the_loss_of_their_leaders() {
-    let (east_ports, west_ports) = (free_ports().await, free_ports().await);
+    let (east_ports, west_ports) = ([(); 3].map(|()| free_port()), [(); 3].map(|()| free_port()));
     let mut east = cluster(EAST, east_ports).await;
     let mut west = cluster(WEST, west_ports).await;
     // What each begins with, and where it looks: at a member that does not lead.

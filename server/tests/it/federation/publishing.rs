@@ -16,18 +16,17 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use server::federation::{BundleEndpointSettings, EndpointProof};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
 use super::own_bundle;
+use crate::port::free_port;
 use crate::world::World;
 
 /// A server that publishes its bundle at the port.
 async fn publisher(proof: EndpointProof) -> (World, u16) {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let settings = BundleEndpointSettings {
         address: format!("127.0.0.1:{port}"),
         refresh_hint: Duration::from_secs(90),

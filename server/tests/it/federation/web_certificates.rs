@@ -15,10 +15,11 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use server::config::Config;
 use server::federation::{BundleEndpointSettings, EndpointProof};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
+use crate::port::free_port;
 use crate::world::World;
 
 const DOMAIN: &str = "bundle.test";
@@ -33,7 +34,7 @@ struct Publishers {
 
 impl Publishers {
     async fn start(vice: Option<Vice>) -> Self {
-        let endpoints = free_addresses().await;
+        let endpoints = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let server = AcmeServer::start(endpoints[1]).await;
         // The first member would be turned away before there is a second.
         server.fall_into(Some(Vice::Delay));
@@ -116,14 +117,6 @@ impl Publishers {
             sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-async fn free_addresses() -> [SocketAddr; 3] {
-    let mut listeners = Vec::new();
-    for _ in 0..3 {
-        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    }
-    [0, 1, 2].map(|index: usize| listeners[index].local_addr().unwrap())
 }
 
 fn key(world: &World, kind: AcmeSecretKind) -> SecretBytes {

@@ -2,7 +2,6 @@
 //! their own, with a config that is written for SPIRE.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,6 +10,8 @@ use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::port::free_port;
 
 const START_TIME: Duration = Duration::from_secs(30);
 const COMMAND_TIME: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl World {
             fs::create_dir_all(directory.path().join(name))?;
         }
         let world = Self {
-            port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+            port: free_port(),
             agent_binary: server_binary.with_file_name("conclave-agent"),
             server_binary,
             directory,
@@ -67,7 +68,7 @@ impl World {
         let mut world = Self::new()?;
         let others = crate::world::World::pair().await;
         fs::write(world.path("invite"), others[0].invite().await)?;
-        let peer_port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let peer_port = free_port();
         let block = format!(
             "server {{\n  cluster {{ peer_address = \"127.0.0.1:{peer_port}\" join_file = {:?} }}",
             world.path("invite")
