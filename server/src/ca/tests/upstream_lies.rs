@@ -165,6 +165,47 @@ fn certificate_for_the_right_key_must_be_that_of_an_authority_of_this_domain() {
     }
 }
 
+/// Verifiers of handshakes look at the name and the key of a root, others at all of it.
+#[test]
+fn root_that_is_no_authority_is_none() {
+    let [key, above] = [(), ()].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
+    let date = |time: identity::clock::UnixTime| {
+        time::OffsetDateTime::from_unix_timestamp(time.as_secs()).unwrap()
+    };
+    let params = |is_ca| {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = is_ca;
+        params.not_before = date(NOW.saturating_sub(DAY));
+        params.not_after = date(NOW.saturating_add(DAY));
+        params
+    };
+    for (of_root, is_believed) in [
+        (
+            rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained),
+            true,
+        ),
+        (rcgen::IsCa::ExplicitNoCa, false),
+    ] {
+        let root = params(of_root);
+        let certificate = root.self_signed(&above).unwrap().der().clone();
+        let mut own = params(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        own.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        own.distinguished_name = rcgen::DistinguishedName::new();
+        let issuer = rcgen::Issuer::from_params(&root, &above);
+        let minted = Minted {
+            chain: vec![own.signed_by(&key, &issuer).unwrap().der().clone()],
+            roots: vec![X509Authority::new(certificate).unwrap()],
+        };
+        match crate::ca::minted::check(minted, &key, &trust_domain(), NOW) {
+            Ok(_) => assert!(is_believed),
+            Err(error) => {
+                assert!(!is_believed, "{}", chain(&error));
+                assert!(error.to_string().contains("below no upstream"), "{error}");
+            }
+        }
+    }
+}
+
 fn name(params: &mut rcgen::CertificateParams, uri: &str) {
     params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
 }

@@ -195,6 +195,19 @@ async fn files_that_do_not_fit_are_refused_in_spires_words() {
 }
 
 #[tokio::test]
+async fn certificates_are_bounded() {
+    let files = Files::new();
+    let root = TestPki::root("root", NOW);
+    files.put(&[&root], root.key(), None);
+    let many = std::iter::repeat_n(root.certificate(), MAX_AUTHORITIES + 1);
+    files.write("b.pem", encode_certificates(many).as_bytes());
+    assert_eq!(
+        files.refusal(true).await,
+        "unable to load upstream CA bundle: more than 1024 certificates"
+    );
+}
+
+#[tokio::test]
 async fn requests_of_others_are_not_signed() {
     let files = Files::new();
     let root = TestPki::root("root", NOW);

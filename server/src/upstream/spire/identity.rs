@@ -173,3 +173,56 @@ pub enum IdentityError {
     #[error("identity cannot be used for TLS")]
     Tls(#[source] TlsError),
 }
+
+#[cfg(test)]
+mod tests {
+    use identity::testing::TestAuthority;
+    use proto::workload::X509svid;
+
+    use super::*;
+
+    /// What the Workload API of `authority`'s trust domain says, with so many roots.
+    fn update(authority: &TestAuthority, roots: usize) -> X509svidResponse {
+        let svid = authority.x509_svid("/below");
+        let root = &authority.bundle().x509_authorities[0].certificate;
+        X509svidResponse {
+            svids: vec![X509svid {
+                spiffe_id: svid.spiffe_id().to_string(),
+                x509_svid: svid.chain().iter().flat_map(|one| one.to_vec()).collect(),
+                x509_svid_key: svid.key().pkcs8().expose().to_vec(),
+                bundle: root.repeat(roots),
+                hint: String::new(),
+            }],
+            ..X509svidResponse::default()
+        }
+    }
+
+    #[test]
+    fn only_an_identity_of_the_own_domain_is_shown() {
+        let authority = TestAuthority::new("example.org");
+        let own = authority.trust_domain();
+        let shown = material(update(&authority, 2), own).unwrap();
+        assert_eq!(shown.svid().unwrap().spiffe_id().path(), "/below");
+        assert_eq!(shown.bundle(own).unwrap().x509_authorities.len(), 2);
+
+        let foreign = update(&TestAuthority::new("other.test"), 1);
+        let error = material(foreign, own).unwrap_err();
+        assert!(matches!(&error, IdentityError::TrustDomain(id) if id.path() == "/below"));
+        let nobody = X509svidResponse::default();
+        let error = material(nobody, own).unwrap_err();
+        assert!(matches!(error, IdentityError::NoIdentity), "{error:?}");
+        let mut broken = update(&authority, 1);
+        broken.svids[0].x509_svid_key = b"no key".to_vec();
+        let error = material(broken, own).unwrap_err();
+        assert!(matches!(error, IdentityError::Key(_)), "{error:?}");
+    }
+
+    #[test]
+    fn roots_are_bounded() {
+        let authority = TestAuthority::new("example.org");
+        let own = authority.trust_domain();
+        material(update(&authority, MAX_AUTHORITIES), own).unwrap();
+        let error = material(update(&authority, MAX_AUTHORITIES + 1), own).unwrap_err();
+        assert!(matches!(error, IdentityError::TooManyRoots), "{error:?}");
+    }
+}
