@@ -26,10 +26,21 @@ use super::{OpenGuard, StorageError, crash};
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// Unlocks when dropped, also when the process dies.
-    _lock: File,
+    _lock: Lock,
     /// Outlives the lock.
     _guard: OpenGuard,
+}
+
+/// Unlocks when dropped, also when the process dies. A program that is just being started has a copy of the open file
+/// for a moment: to close this one alone would leave the directory locked.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails, closing the last copy unlocks.
+        flock(&self.0, FlockOperation::Unlock).ok();
+    }
 }
 
 /// Why a data directory could not be taken.
@@ -65,7 +76,7 @@ impl DataDir {
         }
         let dir = Self {
             path: path.to_owned(),
-            _lock: lock,
+            _lock: Lock(lock),
             _guard: guard,
         };
         dir.move_in()?;
@@ -316,3 +327,19 @@ const PARTS: [&str; 3] = ["raft", "state", "snapshots"];
 
 /// Under this much room the storage engine cannot work.
 const MIN_FREE_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_once_let_go_of_whoever_has_a_copy_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = || DataDir::lock(folder.path(), OpenGuard::new().0);
+        let dir = lock().ok().unwrap();
+        assert!(matches!(lock(), Err(LockError::Taken)));
+        let _copy = dir._lock.0.try_clone().unwrap();
+        drop(dir);
+        lock().ok().unwrap();
+    }
+}
