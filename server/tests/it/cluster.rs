@@ -50,7 +50,7 @@ struct Member {
 }
 
 impl Host {
-    async fn new(first_start: FirstStart) -> Self {
+    fn new(first_start: FirstStart) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = config(folder.path().to_owned());
         config.bind_port = free_port();
@@ -69,14 +69,14 @@ impl Host {
 
     /// The first member of a new cluster.
     async fn founder() -> Self {
-        let mut host = Self::new(FirstStart::Bootstrap).await;
+        let mut host = Self::new(FirstStart::Bootstrap);
         host.start().await.unwrap();
         host
     }
 
     /// A further member, with an invite that this one makes.
     async fn invites_another(&self) -> Self {
-        let mut host = Self::new(FirstStart::Join(self.invite().await.into())).await;
+        let mut host = Self::new(FirstStart::Join(self.invite().await.into()));
         host.start().await.unwrap();
         host
     }
@@ -296,7 +296,7 @@ async fn member_that_waits_for_a_quorum_says_so_on_its_socket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_that_was_alone_becomes_the_first_member() {
-    let mut host = Host::new(FirstStart::Continue).await;
+    let mut host = Host::new(FirstStart::Continue);
     let cluster = host.config.cluster.take();
     let shutdown = Shutdown::new();
     let app = App::start(&host.config, Arc::new(SystemClock), shutdown.clone());
@@ -318,7 +318,7 @@ async fn server_that_was_alone_becomes_the_first_member() {
 #[tokio::test(flavor = "multi_thread")]
 async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     let first = Host::founder().await;
-    let host = Host::new(FirstStart::Continue).await;
+    let host = Host::new(FirstStart::Continue);
     let invite = first.invite().await;
     let own_id = uuid::Uuid::from_bytes(first.cluster_id()).simple();
 
@@ -356,7 +356,7 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     assert!(refused.contains("the invite is over"), "{refused}");
 
     // The founder is there, so its address is nobody else's.
-    let mut rival = Host::new(FirstStart::Continue).await;
+    let mut rival = Host::new(FirstStart::Continue);
     rival.config.cluster.as_mut().unwrap().peer_address = first.peer_address().to_owned();
     let refused = rival.refusal(&invite).await;
     assert!(
@@ -367,7 +367,7 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     // After all of that the invite is as good as new, but only once.
     let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
     joined.await.unwrap();
-    let other = Host::new(FirstStart::Continue).await;
+    let other = Host::new(FirstStart::Continue);
     let refused = other.refusal(&invite).await;
     assert!(refused.contains("there is no such invite"), "{refused}");
     let members = first.member().store.read(|state| state.members().count());
@@ -390,7 +390,7 @@ async fn data_of_one_cluster_never_meet_another() {
     let refused = chain(joined.await.unwrap_err().as_ref());
     assert!(refused.contains("holds member 1 of cluster"), "{refused}");
     // A host with the seal key of another cluster keeps it.
-    let host = Host::new(FirstStart::Continue).await;
+    let host = Host::new(FirstStart::Continue);
     std::fs::copy(&first.config.seal_key_path, &host.config.seal_key_path).unwrap();
     let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
     let refused = chain(joined.await.unwrap_err().as_ref());
@@ -407,7 +407,7 @@ async fn data_of_one_cluster_never_meet_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_start_without_data_needs_to_be_told_what_it_is() {
-    let mut host = Host::new(FirstStart::Continue).await;
+    let mut host = Host::new(FirstStart::Continue);
     let refused = chain(host.start().await.unwrap_err().as_ref());
     assert!(refused.contains("bootstrap = true"), "{refused}");
     let mut first = Host::founder().await;
@@ -444,7 +444,7 @@ async fn member_whose_data_are_gone_comes_back_as_a_new_one() {
 async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
     let first = Host::founder().await;
     let invite = first.invite().await;
-    let mut host = Host::new(FirstStart::Join(invite.clone().into())).await;
+    let mut host = Host::new(FirstStart::Join(invite.clone().into()));
     let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
     let joined = joined.await.unwrap();
     host.start().await.unwrap();
