@@ -1,14 +1,13 @@
 //! The names of members: SPIFFE IDs in a trust domain that belongs to one cluster alone, so that no
 //! identity that the cluster issues to others can be mistaken for one of its own.
 
-use std::fmt::Write as _;
-
+use identity::hex;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 
 /// The trust domain of the members of a cluster, `peers.<id in hex>`.
 pub(crate) fn trust_domain(cluster_id: &[u8; 16]) -> TrustDomain {
-    TrustDomain::parse(&format!("peers.{}", hex(cluster_id)))
+    TrustDomain::parse(&format!("peers.{}", hex::lower(cluster_id)))
         .expect("hex digits behind a dot are a trust domain")
 }
 
@@ -24,15 +23,6 @@ pub(crate) fn member_id(name: &SpiffeId) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     // One name each: no sign, no zeros in front.
     (number.to_string() == digits).then_some(number)
-}
-
-/// Bytes in lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a String takes every write");
-    }
-    text
 }
 
 const PREFIX: &str = "/member/";

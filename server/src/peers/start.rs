@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use identity::clock::Clock;
+use identity::hex;
 use raft_store::{Driver, FORMATS, FileSeal, Identity, Options, Start, Store};
 
 use crate::config::{Cluster, Config, FirstStart};
 use crate::peers::identity::{IdentityFile, IdentityFileError, PeerIdentity};
 use crate::peers::join::{self, Applicant, Invite};
-use crate::peers::name;
 
 /// As what a member starts, and what it shows to its peers at first.
 #[derive(Debug)]
@@ -125,14 +125,14 @@ impl<'a> Place<'a> {
                  it. For a new member, take an empty data_dir",
                 data_dir = self.config.data_dir.display(),
                 member = found.member_id,
-                cluster = name::hex(&found.cluster_id),
+                cluster = hex::lower(&found.cluster_id),
             ),
         }
     }
 
     /// Starts as the member whose store this is.
     fn go_on(&self, found: Identity) -> anyhow::Result<Beginning> {
-        let own = name::hex(&found.cluster_id);
+        let own = hex::lower(&found.cluster_id);
         match &self.cluster.first_start {
             FirstStart::Continue => {}
             FirstStart::Bootstrap => {
@@ -152,7 +152,7 @@ impl<'a> Place<'a> {
                          new member an empty data_dir",
                         data_dir = self.config.data_dir.display(),
                         member = found.member_id,
-                        other = name::hex(&invite.cluster_id),
+                        other = hex::lower(&invite.cluster_id),
                     );
                 }
                 tracing::info!(cluster_id = own, "join is ignored: there are data already");
@@ -224,7 +224,7 @@ impl<'a> Place<'a> {
                  come back as a new member only. Make an invite on another member and set it as \
                  server.cluster.join; or remove everything in {data_dir} to start a new cluster",
                 member = kept.member_id,
-                cluster = name::hex(&kept.cluster_id),
+                cluster = hex::lower(&kept.cluster_id),
                 data_dir = self.config.data_dir.display(),
             );
         };
@@ -263,7 +263,7 @@ impl<'a> Place<'a> {
         })?;
         self.file.write(&membership.identity)?;
         tracing::info!(
-            cluster_id = name::hex(&membership.identity.cluster_id),
+            cluster_id = hex::lower(&membership.identity.cluster_id),
             member_id = membership.identity.member_id,
             "joined the cluster"
         );

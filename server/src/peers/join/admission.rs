@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::Clock;
+use identity::hex;
 use identity::secret::SecretBytes;
 use identity::x509::Csr;
 use raft_store::{
@@ -61,7 +62,7 @@ impl Admission {
     ) -> Result<Welcome, Refusal> {
         if application.cluster_id != self.cluster_id {
             return Err(Refusal::WrongCluster {
-                own: name::hex(&self.cluster_id),
+                own: hex::lower(&self.cluster_id),
             });
         }
         let invite = self.invite(application.invite).await?;

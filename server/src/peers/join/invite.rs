@@ -8,6 +8,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use identity::hex;
 use identity::secret::SecretBytes;
 use identity::tls::AuthorityPin;
 use prost::Message as _;
@@ -99,7 +100,7 @@ impl fmt::Debug for Invite {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Invite")
-            .field("cluster_id", &name::hex(&self.cluster_id))
+            .field("cluster_id", &hex::lower(&self.cluster_id))
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
