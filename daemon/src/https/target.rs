@@ -120,6 +120,7 @@ mod tests {
             "https://",
             "https:///a",
             "https://u:p@a.test/",
+            "https://u:p@a.test:443/",
             "https://a b/",
             "https://a.test:x/",
             "ftp://a.test/",

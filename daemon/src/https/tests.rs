@@ -224,7 +224,13 @@ async fn who_says_nothing_is_not_waited_for() {
     let port = listener.local_addr().unwrap().port();
     let root = Host::start(Vec::new()).await.root;
     let url = format!("https://127.0.0.1:{port}/");
+    let begun = tokio::time::Instant::now();
     let error = get(&url, trusting(&root), LIMITS).await.unwrap_err();
+    let waited = begun.elapsed();
+    assert!(
+        waited < LIMITS.within + Duration::from_secs(1),
+        "{waited:?}"
+    );
     assert!(matches!(error.cause(), GetCause::TimedOut(_)), "{error:?}");
     let text = chain(&error);
     assert!(text.ends_with(": no complete answer within 20s"), "{text}");
