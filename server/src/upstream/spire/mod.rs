@@ -23,6 +23,7 @@ use proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use proto::spire::api::server::bundle::v1::{GetBundleRequest, PublishJwtAuthorityRequest};
 use proto::spire::api::server::svid::v1::NewDownstreamX509caRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use proto::spire::api::types;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
 use tonic::Status;
@@ -104,12 +105,17 @@ impl Spire {
             .get_bundle(GetBundleRequest::default())
             .await
             .map_err(|status| SpireError::call("failed to get bundle", &status))?;
-        let bundle = convert::bundle::received(&bundle.into_inner()).map_err(SpireError::Answer)?;
-        if bundle.trust_domain != *own {
-            return Err(SpireError::TrustDomain(bundle.trust_domain));
-        }
-        Ok(bundle)
+        received(&bundle.into_inner(), own)
     }
+}
+
+/// The bundle of the own trust domain that a server above told.
+fn received(told: &types::Bundle, own: &TrustDomain) -> Result<Bundle, SpireError> {
+    let bundle = convert::bundle::received(told).map_err(SpireError::Answer)?;
+    if bundle.trust_domain != *own {
+        return Err(SpireError::TrustDomain(bundle.trust_domain));
+    }
+    Ok(bundle)
 }
 
 impl UpstreamAuthority for Spire {
@@ -222,5 +228,37 @@ impl SpireError {
             answer = format!("{answer}: {}", chain(cause));
         }
         Self::Call { what, answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::identity::testing::TestAuthority;
+
+    use super::*;
+
+    #[test]
+    fn a_server_above_tells_the_bundle_of_the_own_domain_and_of_no_other() {
+        let authority = TestAuthority::new("example.org");
+        let own = authority.trust_domain();
+        let told = convert::bundle::to_wire(&authority.bundle(), None);
+        assert_eq!(received(&told, own).unwrap(), authority.bundle());
+
+        // With the right roots, even: what follows a bundle goes by its name.
+        let renamed = types::Bundle {
+            trust_domain: "other.test".to_owned(),
+            ..told
+        };
+        let refused = received(&renamed, own).unwrap_err();
+        assert!(
+            matches!(&refused, SpireError::TrustDomain(named) if named.as_str() == "other.test")
+        );
+        assert_eq!(
+            refused.to_string(),
+            "upstream server is in trust domain other.test"
+        );
+        let nameless = types::Bundle::default();
+        let refused = received(&nameless, own).unwrap_err();
+        assert!(matches!(refused, SpireError::Answer(_)), "{refused:?}");
     }
 }
