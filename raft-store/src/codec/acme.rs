@@ -79,3 +79,74 @@ fn kind_from_wire(kind: i32) -> Result<AcmeSecretKind, DecodeError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Sealed;
+
+    fn secret() -> AcmeSecret {
+        AcmeSecret {
+            kind: AcmeSecretKind::Account,
+            directory_url: "https://ca.test/".into(),
+            name: "https://ca.test/account/1".into(),
+            chain: vec![CertificateDer::from(vec![1, 2])],
+            sealed_key: Sealed {
+                key_id: 1,
+                nonce: [2; 12],
+                ciphertext: vec![3; 48],
+            },
+        }
+    }
+
+    fn field<T: std::fmt::Debug>(refused: Result<T, DecodeError>) -> &'static str {
+        match refused.unwrap_err() {
+            DecodeError::Field(name) => name,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_secret_of_no_known_kind_or_without_its_key_is_refused() {
+        let told = secret().to_message();
+        assert_eq!(AcmeSecret::from_message(told.clone()).unwrap(), secret());
+        for kind in [0, 3, -1] {
+            let unknown = wire::AcmeSecret {
+                kind,
+                ..told.clone()
+            };
+            let refused = AcmeSecret::from_message(unknown);
+            assert_eq!(field(refused), "kind of ACME secret", "{kind}");
+            assert_eq!(AcmeSecretKind::from_bytes(&kind.to_be_bytes()), None);
+        }
+        let keyless = wire::AcmeSecret {
+            sealed_key: None,
+            ..told
+        };
+        assert_eq!(field(AcmeSecret::from_message(keyless)), "sealed key");
+        for kind in AcmeSecretKind::ALL {
+            assert_eq!(AcmeSecretKind::from_bytes(&kind.to_bytes()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_command_replaces_by_a_whole_nonce_or_not_at_all() {
+        let command = |nonce: Option<[u8; 12]>| KeepAcmeSecret {
+            secret: secret(),
+            in_place_of: nonce,
+        };
+        for nonce in [None, Some([9; 12])] {
+            let told = command(nonce).to_message();
+            assert_eq!(KeepAcmeSecret::from_message(told).unwrap(), command(nonce));
+        }
+        for len in [0, 11, 13] {
+            let broken = wire::KeepAcmeSecret {
+                in_place_of: Some(vec![9; len]),
+                ..command(None).to_message()
+            };
+            assert_eq!(field(KeepAcmeSecret::from_message(broken)), "nonce");
+        }
+        let empty = wire::KeepAcmeSecret::default();
+        assert_eq!(field(KeepAcmeSecret::from_message(empty)), "secret");
+    }
+}

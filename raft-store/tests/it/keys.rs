@@ -146,6 +146,44 @@ async fn what_an_acme_server_gave_is_sealed_anew_and_opens_under_its_own_name() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_during_rotations_is_not_replaced_by_what_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let kind = AcmeSecretKind::Certificate;
+    keep_acme(&store, kind, "").await;
+    let is_held = |key: &str| {
+        let record = store.read(|state| state.acme_secret(kind).cloned().unwrap());
+        let opened = store.unseal(&RecordName::acme(kind), &record.sealed_key);
+        opened.unwrap().expose() == key.as_bytes()
+    };
+    // Some are on their way to the log while the one before them is sealed anew.
+    let keeping = async {
+        for number in 0.. {
+            let key = number.to_string();
+            let kept = keep_acme(&store, kind, &key).await;
+            if kept == KeepAcmeSecretOutcome::Kept {
+                assert!(is_held(&key), "{number} is not there");
+                store.linearizable(SOON).await.unwrap();
+                assert!(is_held(&key), "{number} was replaced");
+            }
+        }
+    };
+    let rotating = async {
+        for _ in 0..30 {
+            match store.rotate_data_key(NOW).await {
+                Ok(_) | Err(RotateError::Overtaken) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = keeping => {}
+        () = rotating => {}
+    }
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_stopped_half_way_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (store, driver) = open(dir.path()).await.unwrap();
