@@ -1,5 +1,6 @@
 //! A store of its own for each test, with a clock that the test moves.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use futures_util::future::BoxFuture;
 use identity::clock::{Clock, FakeClock, UnixTime};
 use identity::secret::KeyType;
 use identity::trust_domain::TrustDomain;
-use raft_store::{FileSeal, Options, Store};
+use raft_store::{FORMATS, FileSeal, Options, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -30,8 +31,13 @@ pub(crate) struct TestStore {
 impl TestStore {
     /// An empty store.
     pub(crate) async fn create() -> Self {
+        Self::understanding(FORMATS).await
+    }
+
+    /// An empty store of a member that understands these formats.
+    pub(crate) async fn understanding(formats: RangeInclusive<u32>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self::open(directory, Arc::new(FakeClock::new(NOW))).await
+        Self::open(directory, Arc::new(FakeClock::new(NOW)), formats).await
     }
 
     /// The same store after an orderly stop. No other handle of it may be left.
@@ -44,7 +50,7 @@ impl TestStore {
         } = self;
         store.close().await.unwrap();
         driver.await.unwrap();
-        Self::open(directory, clock).await
+        Self::open(directory, clock, FORMATS).await
     }
 
     /// The clock, as services take it.
@@ -56,9 +62,12 @@ impl TestStore {
         clippy::disallowed_methods,
         reason = "a test waits for its driver in restart"
     )]
-    async fn open(directory: TempDir, clock: Arc<FakeClock>) -> Self {
+    async fn open(directory: TempDir, clock: Arc<FakeClock>, formats: RangeInclusive<u32>) -> Self {
         let seal = FileSeal::at(&directory.path().join("seal.key"));
-        let options = Options::new(directory.path().join("data"), Box::new(seal));
+        let options = Options {
+            formats,
+            ..Options::new(directory.path().join("data"), Box::new(seal))
+        };
         let (store, driver) = Store::start(options, Duration::from_secs(60))
             .await
             .unwrap();

@@ -1,6 +1,9 @@
 //! Questions and answers over TLS, one a connection.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -65,6 +68,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn talk(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) -> io::Result<()> {
     let mut stream = acceptor.accept(stream).await?;
     let question = hear(&mut stream).await?;
+    shared.questions.fetch_add(1, Ordering::SeqCst);
     let mut vice = shared.vice.subscribe();
     let vice = vice.wait_for(|vice| *vice != Some(Vice::Delay)).await;
     let vice = vice.map_or(None, |vice| *vice);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Whether whoever is at `place` shows the proof for `domain`, and nothing else on the connection.
-pub(super) async fn is_proven(place: SocketAddr, domain: &str, proof: &[u8; 32]) -> bool {
+pub async fn is_proven(place: SocketAddr, domain: &str, proof: &[u8; 32]) -> bool {
     let look = look(place, domain, proof);
     let looked = tokio::time::timeout(Duration::from_secs(20), look).await;
     matches!(looked, Ok(Ok(true)))

@@ -4,7 +4,7 @@
 mod http1;
 mod issue;
 mod jws;
-mod look;
+pub mod look;
 mod orders;
 
 use std::{
@@ -75,6 +75,7 @@ struct Shared {
     /// Where domains are looked at.
     place: Mutex<SocketAddr>,
     life: Mutex<Duration>,
+    questions: AtomicU32,
     looks: AtomicU32,
     waiting: AtomicU32,
     issued: AtomicU32,
@@ -94,6 +95,7 @@ impl AcmeServer {
             vice: watch::Sender::new(None),
             place: Mutex::new(place),
             life: Mutex::new(Duration::from_secs(90 * 86_400)),
+            questions: AtomicU32::new(0),
             looks: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             issued: AtomicU32::new(0),
@@ -138,6 +140,12 @@ impl AcmeServer {
     /// Forgets accounts and orders.
     pub fn forget(&self) {
         *held(&self.shared.orders) = Orders::default();
+    }
+
+    /// How many questions were heard, whatever became of them.
+    #[must_use]
+    pub fn questions(&self) -> u32 {
+        self.shared.questions.load(Ordering::SeqCst)
     }
 
     /// How often a domain was looked at and found proven.

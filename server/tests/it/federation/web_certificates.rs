@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use acme::settings::{Patience, Settings};
+use acme::testing::look::is_proven;
 use acme::testing::{AcmeServer, Vice};
+use daemon::https::client_config_believing;
+use identity::clock::{Clock as _, SystemClock};
 use identity::secret::SecretBytes;
-use raft_store::{AcmeSecretKind, RecordName};
-use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use raft_store::{AcmeSecretKind, Proposal, RecordName, SetSetting};
+use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName};
 use server::config::Config;
 use server::federation::{BundleEndpointSettings, EndpointProof};
@@ -73,18 +75,10 @@ impl Publishers {
     ) -> std::io::Result<CertificateDer<'static>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.root()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = Resumption::disabled();
+        let tls = client_config_believing(roots);
         let stream = TcpStream::connect(self.endpoints[member]).await?;
         let name = ServerName::try_from(name).unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        let mut stream = TlsConnector::from(tls).connect(name, stream).await?;
         let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(request).await?;
@@ -93,6 +87,38 @@ impl Publishers {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("spiffe_sequence"), "{answer}");
         Ok(shown.into_owned())
+    }
+
+    /// Has the leader write a proof, as its order does.
+    async fn write_proof(&self, proof: &[u8; 32]) {
+        let command = SetSetting {
+            key: "acme-proof".into(),
+            value: [proof, DOMAIN.as_bytes()].concat(),
+            only_if_absent: false,
+        };
+        let proposal = Proposal::new(SystemClock.now());
+        let leader = self.members[0].store();
+        leader.propose(command, proposal).await.unwrap();
+    }
+
+    async fn is_proven_by(&self, member: usize, proof: &[u8; 32]) -> bool {
+        is_proven(self.endpoints[member], DOMAIN, proof).await
+    }
+
+    /// Has another member lead.
+    async fn lead(&self, member: usize) {
+        let next = self.members[member].store();
+        let id = next.status().unwrap().member_id;
+        next.transfer_leadership(Some(id), DEADLINE).await.unwrap();
+    }
+
+    /// Waits until the ACME server has heard so many questions.
+    async fn until_asked(&self, questions: u32, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.server.questions() < questions {
+            assert!(Instant::now() < deadline, "{}", self.server.questions());
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until these members show one certificate, which is not `before`.
@@ -192,6 +218,53 @@ async fn an_order_whose_leader_is_lost_is_made_again_by_the_next() {
         1,
         "the account outlives the leader"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_asked_shows_the_proof_that_was_written_before_and_none_once_cut_off() {
+    let mut cluster = Publishers::start(Some(Vice::Silence)).await;
+    // Followers learn of a commit some time after it was acknowledged.
+    for round in 0..50 {
+        let proof = [round; 32];
+        cluster.write_proof(&proof).await;
+        let shown = tokio::join!(
+            cluster.is_proven_by(0, &proof),
+            cluster.is_proven_by(1, &proof),
+            cluster.is_proven_by(2, &proof)
+        );
+        assert_eq!(shown, (true, true, true), "round {round}");
+    }
+    let last = [49; 32];
+    assert!(!cluster.is_proven_by(1, &[48; 32]).await);
+    cluster.members[2].stop().await.unwrap();
+    assert!(cluster.is_proven_by(1, &last).await, "two of three");
+    cluster.members[0].stop().await.unwrap();
+    let is_kept = cluster.members[1].store().read(|state| {
+        state
+            .setting("acme-proof")
+            .is_some_and(|set| set.starts_with(&last))
+    });
+    assert!(is_kept);
+    assert!(!cluster.is_proven_by(1, &last).await, "nobody was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_ends_with_the_lead_and_a_failure_is_not_held_against_the_next() {
+    let cluster = Publishers::start(Some(Vice::RateLimit)).await;
+    // The directory, a nonce, and the account that is refused.
+    cluster.until_asked(3, DEADLINE).await;
+    cluster.server.fall_into(Some(Vice::Delay));
+    let asked = cluster.server.questions();
+    cluster.lead(1).await;
+    cluster.until_asked(asked + 1, DEADLINE).await;
+    // Whoever has failed rests for almost a minute, unless another has led meanwhile.
+    cluster.lead(0).await;
+    cluster
+        .until_asked(asked + 2, Duration::from_secs(30))
+        .await;
+    cluster.server.fall_into(None);
+    cluster.all_show(&[0, 1, 2], None).await;
+    assert_eq!((cluster.server.accounts(), cluster.server.issued()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,7 +226,11 @@ impl Proofs for WebCertificate {
         let _turn = self.looks.acquire().await.ok()?;
         if let Err(error) = self.confirm().await {
             let error = chain(&error);
-            debug!(error, "proof of the domain may be that of an order before");
+            debug!(
+                error,
+                "no proof of the domain is shown: it may be that of an order before"
+            );
+            return None;
         }
         self.store.read(|state| {
             let (digest, proven) = state.setting(PROOF)?.split_first_chunk()?;
@@ -311,3 +315,6 @@ const MAX_LOOKS: usize = 4;
 
 /// How often a key is sealed anew while data keys are rotated.
 const MAX_TRIES: u32 = 3;
+
+#[cfg(test)]
+mod tests;
