@@ -3,14 +3,12 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::x509::CertificateInfo;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    version::TLS13,
-};
-use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::{ClientConfig, version::TLS13};
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use super::anybody::Anybody;
 
 /// Whether whoever is at `place` shows the proof for `domain`, and nothing else on the connection.
 pub async fn is_proven(place: SocketAddr, domain: &str, proof: &[u8; 32]) -> bool {
@@ -25,7 +23,7 @@ async fn look(place: SocketAddr, domain: &str, proof: &[u8; 32]) -> io::Result<b
         .with_protocol_versions(&[&TLS13])
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(Anybody::new(provider)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
@@ -53,48 +51,4 @@ fn is_proof(certificate: &CertificateDer<'_>, domain: &str, proof: &[u8; 32]) ->
     let info = CertificateInfo::parse(certificate);
     holds
         && info.is_ok_and(|info| info.dns_names == [domain] && info.issuer_der == info.subject_der)
-}
-
-/// Verifies that the key is there, and asks nothing of the certificate.
-#[derive(Debug)]
-struct Anybody(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 alone".to_owned()))
-    }
-
-    /// By the bare key: the library takes no certificate with a critical extension that it does not know.
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let info = CertificateInfo::parse(cert);
-        let info = info.map_err(|error| rustls::Error::General(error.to_string()))?;
-        let key = SubjectPublicKeyInfoDer::from(info.public_key_der);
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -1,6 +1,7 @@
 //! An ACME server to test against. It believes nobody: it verifies signatures and nonces (RFC 8555 §6), looks
 //! at the domain itself (RFC 8737 §3), and misbehaves as it is told.
 
+pub mod anybody;
 mod http1;
 mod issue;
 mod jws;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
+use daemon::https::client_config_believing;
+use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -81,12 +82,7 @@ async fn nobody_else_is_shown_a_proof() {
     let ask = async |name: &'static str, protocols: &[&str]| {
         let mut roots = RootCertStore::empty();
         roots.add(place.server.root()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = Arc::unwrap_or_clone(client_config_believing(roots));
         config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(place.address).await.unwrap();
         let name = ServerName::try_from(name).unwrap();
