@@ -119,13 +119,7 @@ impl Running {
         daemon::process::make_data_dir(&config.data_dir)?;
         let servers = servers(&config, Arc::clone(clock));
         let attestor = attestors.node;
-        let mut keys = match &config.key_manager {
-            KeyManager::Disk { directory } => {
-                daemon::process::make_data_dir(directory)?;
-                KeyStore::open(directory)?
-            }
-            KeyManager::Memory => KeyStore::in_memory(),
-        };
+        let mut keys = open_keys(&config.key_manager)?;
         let mut data = DataFile::open(&config.data_dir)?;
         let rebootstrapper = Rebootstrapper::new(config.rebootstrap);
         let starter = Starter {
@@ -263,6 +257,16 @@ fn servers(config: &Config, clock: Arc<dyn Clock>) -> Servers {
         trust_domain: config.trust_domain.clone(),
         clock,
         key_exchange: config.key_exchange,
+    }
+}
+
+fn open_keys(keeper: &KeyManager) -> anyhow::Result<KeyStore> {
+    match keeper {
+        KeyManager::Disk { directory } => {
+            daemon::process::make_data_dir(directory)?;
+            Ok(KeyStore::open(directory)?)
+        }
+        KeyManager::Memory => Ok(KeyStore::in_memory()),
     }
 }
 

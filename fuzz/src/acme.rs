@@ -61,10 +61,6 @@ fn answer(piece: &[u8]) -> Response<Bytes> {
 
 /// A whole order; one whose domain is known; one whose proof is not found; problems.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let said = |status: u8, headers: u8, body: &str| {
-        let start = [status - 100, headers];
-        [&start, body.as_bytes()].concat()
-    };
     let directory = said(200, 0, DIRECTORY);
     let nonce = said(200, 1, "");
     let account = said(
@@ -72,18 +68,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         3,
         r#"{"status":"valid","orders":"https://ca.test/orders"}"#,
     );
-    let order = |status: &str| {
-        format!(
-            r#"{{"status":"{status}","expires":"2027-01-20T00:00:00Z","identifiers":[{{"type":"dns","value":"{DOMAIN}"}}],
-            "authorizations":["https://ca.test/authz"],"finalize":"https://ca.test/fin","certificate":"https://ca.test/cert"}}"#
-        )
-    };
-    let authorization = |status: &str| {
-        format!(
-            r#"{{"status":"{status}","identifier":{{"type":"dns","value":"{DOMAIN}"}},"wildcard":false,
-            "challenges":[{{"type":"tls-alpn-01","url":"https://ca.test/ch","status":"pending","token":"dG9rZW4"}}]}}"#
-        )
-    };
     let begun = [
         directory.clone(),
         nonce.clone(),
@@ -134,6 +118,25 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(join(&[], [&directory, &waits, &waits]));
     }
     seeds
+}
+
+fn said(status: u8, headers: u8, body: &str) -> Vec<u8> {
+    let start = [status - 100, headers];
+    [&start, body.as_bytes()].concat()
+}
+
+fn order(status: &str) -> String {
+    format!(
+        r#"{{"status":"{status}","expires":"2027-01-20T00:00:00Z","identifiers":[{{"type":"dns","value":"{DOMAIN}"}}],
+        "authorizations":["https://ca.test/authz"],"finalize":"https://ca.test/fin","certificate":"https://ca.test/cert"}}"#
+    )
+}
+
+fn authorization(status: &str) -> String {
+    format!(
+        r#"{{"status":"{status}","identifier":{{"type":"dns","value":"{DOMAIN}"}},"wildcard":false,
+        "challenges":[{{"type":"tls-alpn-01","url":"https://ca.test/ch","status":"pending","token":"dG9rZW4"}}]}}"#
+    )
 }
 
 const DIRECTORY: &str = r#"{"newNonce":"https://ca.test/nonce","newAccount":"https://ca.test/account",

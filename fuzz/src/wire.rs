@@ -205,7 +205,6 @@ pub fn entry(path: &str) -> types::Entry {
 
 /// A message for each conversion.
 pub fn seeds() -> Vec<Vec<u8>> {
-    use types::selector_match::MatchBehavior;
     let entry_bytes = entry("/w").encode_to_vec();
     let bundle = convert::bundle::to_wire(&AUTHORITY.bundle(), None);
     let append = bundle::AppendBundleRequest {
@@ -213,35 +212,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         jwt_authorities: bundle.jwt_authorities.clone(),
         output_mask: Some(convert::bundle::EVERY_FIELD),
         ..bundle::AppendBundleRequest::default()
-    };
-    let matching = Some(types::SelectorMatch {
-        selectors: entry("/w").selectors,
-        r#match: MatchBehavior::MatchAny.into(),
-    });
-    let list_entries = entry::ListEntriesRequest {
-        filter: Some(entry::list_entries_request::Filter {
-            by_spiffe_id: entry("/w").spiffe_id,
-            by_selectors: matching.clone(),
-            by_federates_with: Some(types::FederatesWithMatch {
-                trust_domains: vec!["other.org".to_owned()],
-                r#match: 1,
-            }),
-            by_hint: Some("hint".to_owned()),
-            ..entry::list_entries_request::Filter::default()
-        }),
-        page_size: 2,
-        page_token: "c1-1".to_owned(),
-        ..entry::ListEntriesRequest::default()
-    };
-    let list_agents = agent::ListAgentsRequest {
-        filter: Some(agent::list_agents_request::Filter {
-            by_attestation_type: "join_token".to_owned(),
-            by_selector_match: matching,
-            by_banned: Some(false),
-            by_expires_before: "2027-01-15 08:00:00 +0100 +01".to_owned(),
-            ..agent::list_agents_request::Filter::default()
-        }),
-        ..agent::ListAgentsRequest::default()
     };
     let mut seeds = vec![
         plain(&[1], &entry_bytes),
@@ -255,8 +225,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
             bundle.encode_to_vec(),
         ),
         plain(&[5], append.encode_to_vec()),
-        plain(&[6], list_entries.encode_to_vec()),
-        plain(&[7], list_agents.encode_to_vec()),
+        plain(&[6], list_entries().encode_to_vec()),
+        plain(&[7], list_agents().encode_to_vec()),
         plain(
             &[8],
             entry("/w").spiffe_id.unwrap_or_default().encode_to_vec(),
@@ -276,4 +246,42 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(plain(&[0, high, low], bytes));
     }
     seeds
+}
+
+fn matching() -> Option<types::SelectorMatch> {
+    Some(types::SelectorMatch {
+        selectors: entry("/w").selectors,
+        r#match: types::selector_match::MatchBehavior::MatchAny.into(),
+    })
+}
+
+fn list_entries() -> entry::ListEntriesRequest {
+    entry::ListEntriesRequest {
+        filter: Some(entry::list_entries_request::Filter {
+            by_spiffe_id: entry("/w").spiffe_id,
+            by_selectors: matching(),
+            by_federates_with: Some(types::FederatesWithMatch {
+                trust_domains: vec!["other.org".to_owned()],
+                r#match: 1,
+            }),
+            by_hint: Some("hint".to_owned()),
+            ..entry::list_entries_request::Filter::default()
+        }),
+        page_size: 2,
+        page_token: "c1-1".to_owned(),
+        ..entry::ListEntriesRequest::default()
+    }
+}
+
+fn list_agents() -> agent::ListAgentsRequest {
+    agent::ListAgentsRequest {
+        filter: Some(agent::list_agents_request::Filter {
+            by_attestation_type: "join_token".to_owned(),
+            by_selector_match: matching(),
+            by_banned: Some(false),
+            by_expires_before: "2027-01-15 08:00:00 +0100 +01".to_owned(),
+            ..agent::list_agents_request::Filter::default()
+        }),
+        ..agent::ListAgentsRequest::default()
+    }
 }

@@ -36,10 +36,7 @@ impl State {
         Some(outcome.unwrap_or(Outcome::RequestReused))
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "every command, and none by default: a new one cannot be overlooked"
-    )]
+    /// Names every command, and none by default: a new one cannot be overlooked.
     fn revive(&self, command: &Command, items: &[OutcomeItem]) -> Option<Outcome> {
         let first = items.first();
         let is_done = first.is_some_and(|item| item.code == 1);
@@ -58,20 +55,14 @@ impl State {
                 Outcome::DeleteEntries(items.iter().map(|item| item.code == 1).collect())
             }
             Command::PruneEntries(_) => {
-                let ids = items.iter().map(|item| EntryId::parse(&item.subject).ok());
-                Outcome::PruneEntries(ids.collect::<Option<_>>()?)
+                Outcome::PruneEntries(subjects(items, |text| EntryId::parse(text).ok())?)
             }
             Command::PruneAgents(_) => {
-                let ids = items.iter().map(|item| SpiffeId::parse(&item.subject).ok());
-                Outcome::PruneAgents(ids.collect::<Option<_>>()?)
+                Outcome::PruneAgents(subjects(items, |text| SpiffeId::parse(text).ok())?)
             }
             Command::AttestAgent(_) => Outcome::AttestAgent(attested(first?)?),
             Command::RenewAgent(_) => Outcome::RenewAgent(renewed(first?)?),
-            Command::PromoteAgentSerial(_) => Outcome::PromoteAgentSerial(if is_done {
-                PromoteOutcome::Promoted
-            } else {
-                PromoteOutcome::Stale
-            }),
+            Command::PromoteAgentSerial(_) => Outcome::PromoteAgentSerial(promoted(is_done)),
             Command::BanAgent(_) => Outcome::BanAgent(is_done),
             Command::DeleteAgent(_) => Outcome::DeleteAgent(is_done),
             Command::SetAgentVersion(_) => Outcome::SetAgentVersion(is_done),
@@ -112,11 +103,7 @@ impl State {
             #[cfg(feature = "next-format")]
             Command::SetNote(_) => Outcome::SetNote(first?.subject.as_str().into()),
             Command::SetSetting(_) => Outcome::SetSetting(set(first?)),
-            Command::KeepAcmeSecret(_) => Outcome::KeepAcmeSecret(match first?.code {
-                1 => KeepAcmeSecretOutcome::Kept,
-                2 => KeepAcmeSecretOutcome::UnknownDataKey,
-                _ => KeepAcmeSecretOutcome::Overtaken,
-            }),
+            Command::KeepAcmeSecret(_) => Outcome::KeepAcmeSecret(kept(first?)),
         })
     }
 
@@ -258,6 +245,25 @@ fn pairs<'a, T>(
     inputs: &'a [T],
 ) -> Option<impl Iterator<Item = (&'a OutcomeItem, &'a T)>> {
     (items.len() == inputs.len()).then(|| items.iter().zip(inputs))
+}
+
+fn subjects<T>(items: &[OutcomeItem], parse: fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    items.iter().map(|item| parse(&item.subject)).collect()
+}
+
+const fn promoted(is_done: bool) -> PromoteOutcome {
+    match is_done {
+        true => PromoteOutcome::Promoted,
+        false => PromoteOutcome::Stale,
+    }
+}
+
+const fn kept(item: &OutcomeItem) -> KeepAcmeSecretOutcome {
+    match item.code {
+        1 => KeepAcmeSecretOutcome::Kept,
+        2 => KeepAcmeSecretOutcome::UnknownDataKey,
+        _ => KeepAcmeSecretOutcome::Overtaken,
+    }
 }
 
 fn attested(item: &OutcomeItem) -> Option<AttestOutcome> {

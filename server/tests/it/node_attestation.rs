@@ -168,6 +168,18 @@ async fn authorized(world: &World, svid: &X509Svid) -> Result<Vec<String>, Statu
     Ok(paths.collect())
 }
 
+/// What an agent with this SVID is answered that asks for its renewal.
+async fn renewal(world: &World, svid: X509Svid) -> Result<(), Status> {
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let request = wire::RenewAgentRequest {
+        params: Some(wire::AgentX509svidParams {
+            csr: generate_csr(&key, None, &[]).unwrap(),
+        }),
+    };
+    let mut client = AgentClient::new(world.holder(svid).await);
+    client.renew_agent(request).await.map(|_| ())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn node_attests_at_one_member_and_again_at_another() {
     let pki = Pki::new();
@@ -212,16 +224,7 @@ async fn node_attests_at_one_member_and_again_at_another() {
         assert_eq!(refused.code(), Code::PermissionDenied);
     }
     // It is to attest again, not to renew.
-    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
-    let request = wire::RenewAgentRequest {
-        params: Some(wire::AgentX509svidParams {
-            csr: generate_csr(&key, None, &[]).unwrap(),
-        }),
-    };
-    let refused = AgentClient::new(one.holder(second.clone()).await)
-        .renew_agent(request)
-        .await
-        .unwrap_err();
+    let refused = renewal(one, second).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(refused.message(), "agent must reattest instead of renew");
 

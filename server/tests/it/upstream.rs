@@ -101,6 +101,28 @@ fn believes(bundle: &types::Bundle, chain: &[CertificateDer<'static>]) -> bool {
     verify_svid_chain(chain, &material, SystemClock.now()).is_ok()
 }
 
+/// Has the key of an upstream tainted; answers with its id.
+async fn taint(world: &World, subject_key_id: String) -> String {
+    let request = authority::TaintX509UpstreamAuthorityRequest { subject_key_id };
+    let mut client = authorities(world).await;
+    let tainted = client.taint_x509_upstream_authority(request).await;
+    tainted
+        .unwrap()
+        .into_inner()
+        .upstream_authority_subject_key_id
+}
+
+/// Has the key of an upstream revoked; answers with its id.
+async fn revoke(world: &World, subject_key_id: String) -> String {
+    let request = authority::RevokeX509UpstreamAuthorityRequest { subject_key_id };
+    let mut client = authorities(world).await;
+    let revoked = client.revoke_x509_upstream_authority(request).await;
+    revoked
+        .unwrap()
+        .into_inner()
+        .upstream_authority_subject_key_id
+}
+
 fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
     let status = answer.unwrap_err();
     (status.code(), status.message().to_owned())
@@ -176,21 +198,9 @@ async fn three_members_have_one_intermediate_and_follow_a_replaced_key_together(
     let state = x509(third).await;
     let old = state.old.unwrap();
     assert_eq!(state.active.unwrap().authority_id, prepared.authority_id);
-    let subject_key_id = old.upstream_authority_subject_key_id.to_uppercase();
-    let request = authority::TaintX509UpstreamAuthorityRequest {
-        subject_key_id: subject_key_id.clone(),
-    };
-    let tainted = authorities(third)
-        .await
-        .taint_x509_upstream_authority(request)
-        .await;
-    assert_eq!(
-        tainted
-            .unwrap()
-            .into_inner()
-            .upstream_authority_subject_key_id,
-        old.upstream_authority_subject_key_id
-    );
+    let subject_key_id = old.upstream_authority_subject_key_id;
+    let asked = subject_key_id.to_uppercase();
+    assert_eq!(taint(third, asked.clone()).await, subject_key_id);
     let roots: Vec<bool> = bundle(third)
         .await
         .x509_authorities
@@ -198,12 +208,7 @@ async fn three_members_have_one_intermediate_and_follow_a_replaced_key_together(
         .map(|one| one.tainted)
         .collect();
     assert_eq!(roots, [true, false]);
-    let request = authority::RevokeX509UpstreamAuthorityRequest { subject_key_id };
-    let revoked = authorities(third)
-        .await
-        .revoke_x509_upstream_authority(request)
-        .await;
-    revoked.unwrap();
+    assert_eq!(revoke(third, asked).await, subject_key_id);
     for member in [second, third] {
         believes_the_new_alone(member, &old_chain).await;
     }
