@@ -11,6 +11,7 @@ pub mod health;
 pub mod https;
 pub mod log;
 mod number;
+pub mod port;
 pub mod process;
 pub mod router;
 pub mod supervisor;

@@ -1,11 +1,8 @@
 //! Where members listen: ports of the loopback, or a network namespace each.
 
-use std::{
-    ffi::OsString,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-};
+use std::{ffi::OsString, io, net::SocketAddr};
 
-use anyhow::Context as _;
+use daemon::port::free_port;
 
 use crate::fault::network::Network;
 
@@ -25,12 +22,11 @@ impl Place {
     ///
     /// # Errors
     /// There is no free port.
-    pub fn on_loopback() -> anyhow::Result<Self> {
-        // Both held before either is let go, or they might be the same one.
-        let (api, peer) = (free_port()?, free_port()?);
+    pub fn on_loopback() -> io::Result<Self> {
+        let at_free_port = || free_port().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         Ok(Self {
-            api: api.local_addr()?,
-            peer: peer.local_addr()?,
+            api: at_free_port()?,
+            peer: at_free_port()?,
             prefix: Vec::new(),
         })
     }
@@ -49,7 +45,3 @@ impl Place {
 
 const API_PORT: u16 = 8081;
 const PEER_PORT: u16 = 8083;
-
-fn free_port() -> anyhow::Result<TcpListener> {
-    TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).context("no free port on the loopback")
-}

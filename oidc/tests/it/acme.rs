@@ -1,13 +1,14 @@
 //! The program with certificates by ACME.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::acme::testing::AcmeServer;
+use daemon::https::client_config_believing;
+use daemon::port::free_port;
 use identity::pem::encode_certificates;
-use rustls::{ClientConfig, RootCertStore, client::Resumption};
+use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,11 +18,6 @@ use crate::process::Provider;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// What is answered, and the certificate of whoever answers as `localhost`.
 async fn ask(
     address: SocketAddr,
@@ -29,18 +25,10 @@ async fn ask(
 ) -> std::io::Result<(String, CertificateDer<'static>)> {
     let mut roots = RootCertStore::empty();
     roots.add(root).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
+    let tls = client_config_believing(roots);
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await?;
+    let mut stream = TlsConnector::from(tls).connect(name, stream).await?;
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let request = "GET /keys HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
@@ -85,7 +73,7 @@ fn no_secret_is_logged(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_obtained_kept_and_renewed() {
-    let address = free_address();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let server = AcmeServer::start(address).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bundle.json"), "{\"keys\":[]}").unwrap();

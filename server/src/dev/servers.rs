@@ -1,15 +1,11 @@
 //! The servers of a `dev` run: one, or the members of a cluster, all in this process.
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use daemon::{
     command_line::{Readers, RpcError, write_file},
+    port::free_port,
     process,
     supervisor::Shutdown,
 };
@@ -177,23 +173,28 @@ impl Ports {
         if options.replicas == 1 {
             return Ok(Self(vec![(named, None)]));
         }
-        // Held until all are found, so that none is found twice.
-        let mut held = Vec::new();
-        let mut free = || -> anyhow::Result<u16> {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-            let port = listener.local_addr()?.port();
-            held.push(listener);
-            Ok(port)
+        let known: Vec<_> = (1..=options.replicas)
+            .map(|number| {
+                let (before, peers_before) = ports_before(&folder.server(number));
+                (named.filter(|_| number == 1).or(before), peers_before)
+            })
+            .collect();
+        let taken: BTreeSet<u16> = known
+            .iter()
+            .flat_map(|(port, peers)| port.iter().chain(peers))
+            .copied()
+            .collect();
+        let free = || loop {
+            match free_port() {
+                Ok(port) if taken.contains(&port) => {}
+                found => break found,
+            }
         };
-        let mut ports = Vec::new();
-        for number in 1..=options.replicas {
-            let (before, peers_before) = ports_before(&folder.server(number));
-            let named = named.filter(|_| number == 1);
-            let port = named.or(before).map_or_else(&mut free, Ok)?;
-            let peer_port = peers_before.map_or_else(&mut free, Ok)?;
-            ports.push((Some(port), Some(peer_port)));
-        }
-        Ok(Self(ports))
+        let ports = known.into_iter().map(|(port, peer_port)| {
+            let port = port.map_or_else(free, Ok)?;
+            Ok((Some(port), Some(peer_port.map_or_else(free, Ok)?)))
+        });
+        Ok(Self(ports.collect::<anyhow::Result<_>>()?))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use daemon::port::free_port;
 use daemon::supervisor::{Shutdown, chain};
 use identity::clock::{Clock as _, SystemClock};
 use identity::spiffe_id::SpiffeId;
@@ -32,7 +33,6 @@ use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::port::free_port;
 use crate::world::{config, entry};
 
 /// A host that is or becomes a member.
@@ -53,9 +53,9 @@ impl Host {
     fn new(first_start: FirstStart) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = config(folder.path().to_owned());
-        config.bind_port = free_port();
+        config.bind_port = free_port().unwrap();
         config.cluster = Some(Cluster {
-            peer_address: format!("127.0.0.1:{}", free_port()),
+            peer_address: format!("127.0.0.1:{}", free_port().unwrap()),
             api_address: format!("127.0.0.1:{}", config.bind_port),
             first_start,
             signing_max_staleness: Duration::from_secs(600),

@@ -19,7 +19,6 @@ mod golden;
 mod limits;
 mod node_attestation;
 mod plugin_attestation;
-mod port;
 mod post_quantum;
 mod refusals;
 mod replicas;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::port::free_port;
 use identity::pem::{encode_certificates, encode_private_key};
 use identity::secret::{KeyType, PrivateKey};
 use identity::tls::KeyExchange;
@@ -12,7 +13,6 @@ use server::federation::{BundleEndpointSettings, EndpointProof};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::port::free_port;
 use crate::world::World;
 
 /// Why a client that agrees on keys in this one way does not believe the server at `port`: it believes nobody.
@@ -32,7 +32,7 @@ async fn refusal(port: u16, only: NamedGroup) -> String {
 
 /// A server with these keys, its port, and that of its bundle endpoint.
 async fn start(key_exchange: KeyExchange, proof: EndpointProof) -> (World, [u16; 2]) {
-    let endpoint = free_port();
+    let endpoint = free_port().unwrap();
     let settings = BundleEndpointSettings {
         address: format!("127.0.0.1:{endpoint}"),
         refresh_hint: Duration::from_secs(90),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::port::free_port;
 use daemon::supervisor::Shutdown;
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -41,8 +42,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
-
-use crate::port::free_port;
 
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
@@ -130,7 +129,7 @@ impl World {
     }
 
     async fn member(first_start: FirstStart, change: &dyn Fn(&mut Config)) -> Self {
-        let (port, peer_port) = (free_port(), free_port());
+        let (port, peer_port) = (free_port().unwrap(), free_port().unwrap());
         let cluster = Cluster {
             peer_address: format!("127.0.0.1:{peer_port}"),
             api_address: format!("127.0.0.1:{port}"),

@@ -3,13 +3,13 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use daemon::port::free_port;
 use identity::trust_domain::TrustDomain;
 use proto::spire::api::server::localauthority::v1::PrepareX509AuthorityRequest;
 use proto::spire::api::server::localauthority::v1::local_authority_client::LocalAuthorityClient;
 use server::federation::{BundleEndpointSettings, EndpointProof};
 
 use super::{arrives, federate, held_bundle, hold_bundle, own_bundle, refresh, relationship};
-use crate::port::free_port;
 use crate::world::World;
 
 const EAST: &str = "east.test";
@@ -39,7 +39,8 @@ async fn prepare_root(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_follow_each_other_through_the_loss_of_their_leaders() {
-    let (east_ports, west_ports) = ([(); 3].map(|()| free_port()), [(); 3].map(|()| free_port()));
+    let ports = || [(); 3].map(|()| free_port().unwrap());
+    let (east_ports, west_ports) = (ports(), ports());
     let mut east = cluster(EAST, east_ports).await;
     let mut west = cluster(WEST, west_ports).await;
     // What each begins with, and where it looks: at a member that does not lead.

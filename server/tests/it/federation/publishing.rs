@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::https::client_config_believing;
+use daemon::port::free_port;
 use identity::bundle::Bundle;
 use identity::clock::SystemClock;
 use identity::pem::{encode_certificates, encode_private_key};
@@ -11,7 +13,6 @@ use identity::secret::{KeyType, PrivateKey};
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{SharedTlsMaterial, TlsMaterial, https_client_config};
 use identity::trust_domain::TrustDomain;
-use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use server::federation::{BundleEndpointSettings, EndpointProof};
@@ -21,12 +22,11 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
 use super::own_bundle;
-use crate::port::free_port;
 use crate::world::World;
 
 /// A server that publishes its bundle at the port.
 async fn publisher(proof: EndpointProof) -> (World, u16) {
-    let port = free_port();
+    let port = free_port().unwrap();
     let settings = BundleEndpointSettings {
         address: format!("127.0.0.1:{port}"),
         refresh_hint: Duration::from_secs(90),
@@ -100,15 +100,7 @@ fn write_pair(certificate: &Path, key: &Path) -> Arc<ClientConfig> {
     std::fs::write(certificate, encode_certificates([&root])).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(root).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // What was believed once is not asked again where a session goes on.
-    config.resumption = Resumption::disabled();
-    Arc::new(config)
+    client_config_believing(roots)
 }
 
 #[tokio::test(flavor = "multi_thread")]

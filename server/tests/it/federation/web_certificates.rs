@@ -9,6 +9,7 @@ use acme::settings::{Patience, Settings};
 use acme::testing::look::is_proven;
 use acme::testing::{AcmeServer, Vice};
 use daemon::https::client_config_believing;
+use daemon::port::free_port;
 use identity::clock::{Clock as _, SystemClock};
 use identity::secret::SecretBytes;
 use raft_store::{AcmeSecretKind, Proposal, RecordName, SetSetting};
@@ -21,7 +22,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
-use crate::port::free_port;
 use crate::world::World;
 
 const DOMAIN: &str = "bundle.test";
@@ -36,7 +36,7 @@ struct Publishers {
 
 impl Publishers {
     async fn start(vice: Option<Vice>) -> Self {
-        let endpoints = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let endpoints = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())));
         let server = AcmeServer::start(endpoints[1]).await;
         // The first member would be turned away before there is a second.
         server.fall_into(Some(Vice::Delay));

@@ -7,11 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use daemon::port::free_port;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
-
-use crate::port::free_port;
 
 const START_TIME: Duration = Duration::from_secs(30);
 const COMMAND_TIME: Duration = Duration::from_secs(60);
@@ -44,7 +43,7 @@ impl World {
             fs::create_dir_all(directory.path().join(name))?;
         }
         let world = Self {
-            port: free_port(),
+            port: free_port().unwrap(),
             agent_binary: server_binary.with_file_name("conclave-agent"),
             server_binary,
             directory,
@@ -68,7 +67,7 @@ impl World {
         let mut world = Self::new()?;
         let others = crate::world::World::pair().await;
         fs::write(world.path("invite"), others[0].invite().await)?;
-        let peer_port = free_port();
+        let peer_port = free_port().unwrap();
         let block = format!(
             "server {{\n  cluster {{ peer_address = \"127.0.0.1:{peer_port}\" join_file = {:?} }}",
             world.path("invite")
