@@ -194,9 +194,6 @@ impl Machine {
             effects.position = self.position_bytes(&state);
             Applied::of(self.applied, &state)
         };
-        crash::point("apply.before_write");
-        self.db.write(effects.rows, &effects.position)?;
-        crash::point("apply.after_write");
         self.model.feed.publish(effects.changes, applied.revision);
         // First: whoever has its outcome listens to no responder any more.
         for responder in responders {
@@ -206,6 +203,11 @@ impl Machine {
             self.model.waiters.tell(request_id, outcome);
         }
         self.model.applied.send_replace(applied);
+        // Last: nobody waits for it. The rows are durable no sooner than at the next flush; until then the log, where the
+        // commands are, leads here again.
+        crash::point("apply.before_write");
+        self.db.write(effects.rows, &effects.position)?;
+        crash::point("apply.after_write");
         Ok(())
     }
 
