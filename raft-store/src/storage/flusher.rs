@@ -112,7 +112,8 @@ fn run(db: &LogDb, mut waiting: mpsc::Receiver<Completion>, stall: &Stall) {
         }
         crash::point("flush.after_sync");
         stall.end();
-        for completion in group.drain(..) {
+        // The newest first: those before then say nothing new, and whoever waits is woken once.
+        for completion in group.drain(..).rev() {
             completion(match &failure {
                 None => Ok(()),
                 Some(error) => Err(io::Error::other(Chain(error).to_string())),
