@@ -3,8 +3,8 @@
 use super::field::time;
 use super::{DecodeError, Stored, wire};
 use crate::command::{
-    AdmitMember, AnnounceMember, BeginEpoch, CreateInvite, PruneInvites, RemoveMember,
-    SetClusterVersion,
+    AdmitMember, AnnounceMember, BeginEpoch, CreateInvite, NEWEST_FORMAT, PruneInvites,
+    RemoveMember, SetClusterVersion,
 };
 use crate::record::{ClusterRecord, InviteId, InviteRecord, MemberProfile, MemberRecord};
 
@@ -222,6 +222,13 @@ impl Stored for SetClusterVersion {
     }
 
     fn from_message(command: wire::SetClusterVersion) -> Result<Self, DecodeError> {
+        // A program that followed it could not read at its next start what it had written.
+        if command.version > NEWEST_FORMAT {
+            return Err(DecodeError::NewerFormat {
+                found: command.version,
+                known: NEWEST_FORMAT,
+            });
+        }
         Ok(Self {
             version: command.version,
             voters: command.voters,

@@ -5,7 +5,9 @@ use identity::entry::EntryId;
 use identity::hex;
 
 use super::*;
-use crate::command::{DeleteEntries, Envelope, NEWEST_FORMAT, RequestId, SetSetting};
+use crate::command::{
+    DeleteEntries, Envelope, NEWEST_FORMAT, RequestId, SetClusterVersion, SetSetting,
+};
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = hex.as_bytes().chunks(2);
@@ -46,9 +48,18 @@ fn a_newer_frame_or_format_is_refused_not_skipped() {
     newer_frame[0] = 2;
     let mut newer_format = golden();
     newer_format[2] = 9;
+    let to_newer = encode_envelope(&Envelope {
+        command: SetClusterVersion {
+            version: NEWEST_FORMAT + 1,
+            voters: vec![1],
+        }
+        .into(),
+        ..delete()
+    });
     for (bytes, versions) in [
         (newer_frame, (2, Frame::VERSION.into())),
         (newer_format, (9, NEWEST_FORMAT)),
+        (to_newer, (NEWEST_FORMAT + 1, NEWEST_FORMAT)),
     ] {
         match decode_envelope(&bytes) {
             Err(DecodeError::NewerFormat { found, known }) => assert_eq!((found, known), versions),
