@@ -112,6 +112,11 @@ impl Hub {
         }
     }
 
+    /// Whether there is anybody to be told anything.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Whether nothing is kept for anybody.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

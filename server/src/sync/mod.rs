@@ -27,6 +27,7 @@ use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use raft_store::{ReadError, Revision, State, Store};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use self::hub::{Attach, Attached, Hub, Subscriber};
@@ -41,6 +42,8 @@ pub struct Sync(Arc<Shared>);
 struct Shared {
     store: Store,
     hub: Mutex<Hub>,
+    /// A stream was added.
+    begun: Notify,
 }
 
 /// Keeps the streams up to date. Runs for as long as the server does.
@@ -103,7 +106,8 @@ impl Sync {
     /// that keeps them up to date.
     pub fn new(store: Store, own: TrustDomain) -> (Self, SyncTask) {
         let hub = Mutex::new(Hub::new(&store, own));
-        let sync = Self(Arc::new(Shared { store, hub }));
+        let begun = Notify::new();
+        let sync = Self(Arc::new(Shared { store, hub, begun }));
         (sync.clone(), SyncTask(sync))
     }
 
@@ -149,6 +153,7 @@ impl Sync {
     }
 
     fn begin(&self, attached: Attached) -> Watch {
+        self.0.begun.notify_one();
         Watch {
             shared: Arc::clone(&self.0),
             id: attached.id,
@@ -164,14 +169,20 @@ impl SyncTask {
     /// # Errors
     /// None.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
-        let Shared { store, hub } = &*self.0.0;
+        let Shared { store, hub, begun } = &*self.0.0;
         let mut changes = store.changes_after(store.read(State::revision));
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            hub.lock().catch_up(store);
+            let has_streams = {
+                let mut hub = hub.lock();
+                hub.catch_up(store);
+                hub.has_streams()
+            };
             tokio::select! {
-                () = changes.moved() => {}
+                // For nobody there is nothing to do at each write.
+                () = changes.moved(), if has_streams => {}
+                () = begun.notified() => {}
                 _ = look.tick() => {
                     if is_cut_off(store) {
                         hub.lock().end_all(Ended::CutOff);
