@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use raft_store::{
     AdmitMember, AdmitOutcome, AnnounceMember, AnswerError, CreateInvite, Driver, FORMATS,
     FileSeal, InviteId, InviteRecord, Lane, Limits, MemberProfile, OpenError, Options, PeerAddress,
-    PeerConnection, PeerConnector, PeerError, RecordName, Start, Store,
+    PeerConnection, PeerConnector, PeerError, RecordName, Role, Start, Store,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -438,20 +438,20 @@ impl Cluster {
         self.until_voting_but(0, count).await;
     }
 
-    /// Waits until so many members vote, as others than this one see it.
+    /// Waits until so many members vote, as every other than this one sees it: followers hear of it last.
     pub(crate) async fn until_voting_but(&self, id: u64, count: usize) {
-        use raft_store::Role;
         let deadline = Instant::now() + SOON;
-        let other = self.members.keys().find(|other| **other != id).unwrap();
-        loop {
-            let status = self.store(*other).cluster_status(SOON).await.unwrap();
-            let votes = |role: Role| matches!(role, Role::Leader | Role::Voter);
-            let voting = status.members.iter().filter(|m| votes(m.role)).count();
-            if voting == count && status.members.len() == count {
-                return;
+        for &other in self.members.keys().filter(|other| **other != id) {
+            loop {
+                let status = self.store(other).cluster_status(SOON).await.unwrap();
+                let votes = |role: Role| matches!(role, Role::Leader | Role::Voter);
+                let voting = status.members.iter().filter(|m| votes(m.role)).count();
+                if voting == count && status.members.len() == count {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{status:#?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert!(Instant::now() < deadline, "{status:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
