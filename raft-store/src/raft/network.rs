@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::future::{BoxFuture, Either, select};
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _};
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -188,12 +188,18 @@ impl RaftNetworkV2<Types> for PeerClient {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let links = Arc::clone(&self.links);
-        let (member_id, address, lane) = (self.member_id, self.current_address(), self.lane);
         Box::pin(async move {
-            let line = Line::open(links, member_id, &address, lane, MAX_UNANSWERED).await;
+            // First: after an error the library makes its pause before it gives a request, and no other.
+            let mut input = input;
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let links = Arc::clone(&self.links);
+            let (member_id, address) = (self.member_id, self.current_address());
+            let line = Line::open(links, member_id, &address, self.lane, MAX_UNANSWERED).await;
             let line = line.map_err(|error| unreachable(&error))?;
-            Ok(replicate(line, member_id, input))
+            let requests = stream::iter([first]).chain(input);
+            Ok(replicate(line, member_id, requests))
         })
     }
 

@@ -343,6 +343,25 @@ async fn the_status_tells_every_members_part_and_who_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_away_is_looked_for_with_pauses() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let away = cluster.followers_of(leader)[0];
+    cluster.kill(away).await;
+    create(cluster.store(leader), "meanwhile").await;
+    let begun = Instant::now();
+    let deadline = begun + SOON;
+    let before = cluster.net.refused();
+    while cluster.net.refused() < before + 5 {
+        assert!(Instant::now() < deadline, "given up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Without them, five connections take no millisecond.
+    assert!(begun.elapsed() > Duration::from_millis(500));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_admitted_member_that_never_comes_does_not_vote() {
     let cluster = Cluster::of_one(Limits::default()).await;
     let AdmitOutcome::Admitted { member_id } = cluster.admit("nowhere").await else {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(crate) struct Net {
     lost: Mutex<BTreeSet<(u64, u64)>>,
     /// Changes a request on its way.
     mangle: Mutex<Option<Mangle>>,
+    /// Connections for entries that found nobody.
+    refused: AtomicUsize,
 }
 
 /// What a test makes of a request.
@@ -73,7 +76,12 @@ impl PeerConnector for Port {
             wire.net.pass(wire.from, wire.peer.member_id).await;
             match wire.net.listener(&wire.peer.address) {
                 Some(_) => Ok(Arc::new(wire) as Arc<dyn PeerConnection>),
-                None => Err(wire.error(io::ErrorKind::ConnectionRefused)),
+                None => {
+                    if wire.lane == Lane::Log {
+                        wire.net.refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(wire.error(io::ErrorKind::ConnectionRefused))
+                }
             }
         })
     }
@@ -152,6 +160,11 @@ impl Net {
         if self.lost.lock().contains(&(from, to)) {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Connections for entries that found nobody.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Loses everything from one member to another.
