@@ -58,6 +58,8 @@ struct View {
     own_id: u64,
     /// Those present, with their addresses.
     present: BTreeMap<u64, String>,
+    /// A change is in the log and not committed.
+    is_changing: bool,
     is_joint: bool,
     voters: BTreeSet<u64>,
     /// Voters and learners.
@@ -75,10 +77,12 @@ impl View {
         drop(records);
         let metrics = shared.raft.server_metrics();
         let metrics = metrics.borrow_watched();
+        let changed_at = *metrics.membership_config.log_id();
         let membership = metrics.membership_config.membership();
         Self {
             own_id: shared.identity.member_id,
             present,
+            is_changing: changed_at.is_some_and(|at| at.index() > shared.model.applied().index),
             is_joint: membership.get_joint_config().len() > 1,
             voters: membership.voter_ids().collect(),
             nodes: membership
@@ -91,6 +95,10 @@ impl View {
 }
 
 fn next_step(view: &View) -> Option<Step> {
+    // It takes a quorum, which may be long in coming. Another change would be refused until then.
+    if view.is_changing {
+        return None;
+    }
     if view.is_joint {
         return Some(Step::Finish);
     }
@@ -253,6 +261,7 @@ mod tests {
         View {
             own_id: 1,
             present: present.iter().map(address).collect(),
+            is_changing: false,
             is_joint: false,
             voters: voters.iter().copied().collect(),
             nodes: voters.iter().chain(learners).map(address).collect(),
@@ -279,6 +288,16 @@ mod tests {
         assert_eq!(next_step(&learning), None);
         learning.caught_up = ids(&[4]);
         assert_eq!(next_step(&learning), Some(Step::Promote(ids(&[4]))));
+    }
+
+    #[test]
+    fn a_change_that_waits_for_a_quorum_is_left_to_it() {
+        let mut begun = view(&[1, 4], &[1], &[4]);
+        begun.is_joint = true;
+        begun.is_changing = true;
+        assert_eq!(next_step(&begun), None);
+        begun.is_changing = false;
+        assert_eq!(next_step(&begun), Some(Step::Finish));
     }
 
     #[test]
