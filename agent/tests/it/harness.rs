@@ -192,11 +192,11 @@ impl Agent {
         daemon::unix::connect(&self.socket_path).await
     }
 
-    /// The admin socket.
+    /// The admin socket, which opens after the Workload API's.
     pub(crate) async fn admin(&self) -> Channel {
-        daemon::unix::connect(&self.admin_socket_path)
-            .await
-            .unwrap()
+        let path = &self.admin_socket_path;
+        wait_until(async || daemon::unix::connect(path).await.is_ok()).await;
+        daemon::unix::connect(path).await.unwrap()
     }
 
     pub(crate) async fn client(&self) -> SpiffeWorkloadApiClient<Channel> {
