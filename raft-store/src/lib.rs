@@ -35,11 +35,11 @@ pub use crate::command::{
     KeepAcmeSecretOutcome, Operation, Outcome, PrepareAuthority, PrepareBelowUpstream,
     PrepareSuccessor, PromoteAgentSerial, PromoteOutcome, PruneAgents, PruneBundle,
     PruneBundleOutcome, PruneEntries, PruneInvites, PruneJoinTokens, PublishAuthority,
-    RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent, RenewOutcome,
-    RequestId, ResealAuthority, ResealOutcome, RevokeAuthority, RevokeUpstreamAuthority,
-    SetAgentVersion, SetBundleMode, SetBundleOutcome, SetClusterVersion, SetFederatedBundle,
-    SetSetting, SetSettingOutcome, SetVersionOutcome, SyncUpstreamBundle, TaintAuthority,
-    TaintUpstreamAuthority, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
+    RedeemJoinToken, RemoveAuthority, RemoveDataKey, RemoveMember, RemoveOutcome, RenewAgent,
+    RenewOutcome, RequestId, ResealAuthority, ResealOutcome, RevokeAuthority,
+    RevokeUpstreamAuthority, SetAgentVersion, SetBundleMode, SetBundleOutcome, SetClusterVersion,
+    SetFederatedBundle, SetSetting, SetSettingOutcome, SetVersionOutcome, SyncUpstreamBundle,
+    TaintAuthority, TaintUpstreamAuthority, UpdateBundleOutcome, UpdateEntries, UpdateEntryOutcome,
     UpdateFederatedBundle, UpdateRelationship, UpdateRelationshipOutcome, UpstreamOutcome,
 };
 pub use crate::feed::{Changes, Compacted, Signal, Topic};
@@ -48,9 +48,9 @@ pub use crate::peer::{
 };
 pub use crate::raft::{AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Role};
 pub use crate::record::{
-    AcmeSecret, AcmeSecretKind, AgentRecord, AuthorityKind, AuthorityRecord, AuthorityState,
-    DataKey, InviteId, InviteRecord, JoinTokenHash, MemberProfile, MemberRecord, Revision, Sealed,
-    Sequence,
+    AcmeSecret, AcmeSecretKind, Admission, AgentRecord, AuthorityKind, AuthorityRecord,
+    AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash, MemberProfile, MemberRecord,
+    PublicKeyHash, Revision, Sealed, Sequence,
 };
 pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError};
 pub use crate::state::{LoadError, State, StateHash};

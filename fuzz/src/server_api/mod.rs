@@ -452,6 +452,7 @@ fn nobody() -> AgentRecord {
         can_reattest: false,
         agent_version: "".into(),
         selectors: identity::selector::SelectorSet::default(),
+        admission: None,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use identity::clock::UnixTime;
 
-use super::field::{selectors, selectors_to_wire, spiffe_id, time, token_hash};
+use super::field::{public_key_hash, selectors, selectors_to_wire, spiffe_id, time, token_hash};
 use super::{DecodeError, Stored, wire};
 use crate::command::{
     AttestAgent, BanAgent, CreateJoinToken, DeleteAgent, DiscardJoinToken, PromoteAgentSerial,
-    PruneAgents, PruneJoinTokens, RenewAgent, SetAgentVersion,
+    PruneAgents, PruneJoinTokens, RedeemJoinToken, RenewAgent, SetAgentVersion,
 };
-use crate::record::{AgentRecord, JoinTokenRecord};
+use crate::record::{Admission, AgentRecord, JoinTokenRecord};
 
 impl Stored for AgentRecord {
     type Message = wire::Agent;
@@ -24,6 +24,7 @@ impl Stored for AgentRecord {
             can_reattest: self.can_reattest,
             agent_version: self.agent_version.to_string(),
             selectors: selectors_to_wire(&self.selectors),
+            admission: self.admission.as_deref().map(Stored::to_message),
         }
     }
 
@@ -38,6 +39,28 @@ impl Stored for AgentRecord {
             can_reattest: agent.can_reattest,
             agent_version: agent.agent_version.into(),
             selectors: selectors(&agent.selectors)?,
+            admission: agent
+                .admission
+                .map(|admission| Stored::from_message(admission).map(Box::new))
+                .transpose()?,
+        })
+    }
+}
+
+impl Stored for Admission {
+    type Message = wire::Admission;
+
+    fn to_message(&self) -> wire::Admission {
+        wire::Admission {
+            public_key: self.public_key.as_bytes().to_vec(),
+            repeatable_until: self.repeatable_until.as_secs(),
+        }
+    }
+
+    fn from_message(admission: wire::Admission) -> Result<Self, DecodeError> {
+        Ok(Self {
+            public_key: public_key_hash(&admission.public_key)?,
+            repeatable_until: time(admission.repeatable_until),
         })
     }
 }
@@ -84,6 +107,32 @@ impl Stored for AttestAgent {
             can_reattest: command.can_reattest,
             selectors: selectors(&command.selectors)?,
             redeem: command.redeem.as_deref().map(token_hash).transpose()?,
+        })
+    }
+}
+
+impl Stored for RedeemJoinToken {
+    type Message = wire::RedeemJoinToken;
+
+    fn to_message(&self) -> wire::RedeemJoinToken {
+        wire::RedeemJoinToken {
+            spiffe_id: self.spiffe_id.as_str().to_owned(),
+            serial: self.serial.to_string(),
+            not_after: self.not_after.as_secs(),
+            selectors: selectors_to_wire(&self.selectors),
+            token: self.token.as_bytes().to_vec(),
+            public_key: self.public_key.as_bytes().to_vec(),
+        }
+    }
+
+    fn from_message(command: wire::RedeemJoinToken) -> Result<Self, DecodeError> {
+        Ok(Self {
+            spiffe_id: spiffe_id(&command.spiffe_id)?,
+            serial: command.serial.into(),
+            not_after: time(command.not_after),
+            selectors: selectors(&command.selectors)?,
+            token: token_hash(&command.token)?,
+            public_key: public_key_hash(&command.public_key)?,
         })
     }
 }

@@ -98,7 +98,7 @@ commands! {
     PrepareSuccessor ActivateRoot TaintAuthority RevokeAuthority
     CreateRelationship UpdateRelationship DeleteRelationship
     PrepareBelowUpstream SyncUpstreamBundle TaintUpstreamAuthority RevokeUpstreamAuthority
-    KeepAcmeSecret
+    KeepAcmeSecret RedeemJoinToken
     #[cfg(feature = "next-format")]
     SetNote
 }

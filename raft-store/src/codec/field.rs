@@ -9,7 +9,7 @@ use identity::trust_domain::TrustDomain;
 
 use super::{DecodeError, wire};
 use crate::command::RequestId;
-use crate::record::JoinTokenHash;
+use crate::record::{JoinTokenHash, PublicKeyHash};
 
 pub(super) fn spiffe_id(text: &str) -> Result<SpiffeId, DecodeError> {
     SpiffeId::parse(text)
@@ -53,6 +53,14 @@ pub(super) fn token_hash(bytes: &[u8]) -> Result<JoinTokenHash, DecodeError> {
         .ok()
         .ok_or(DecodeError::Field("join token hash"))?;
     Ok(JoinTokenHash::from_bytes(bytes))
+}
+
+pub(super) fn public_key_hash(bytes: &[u8]) -> Result<PublicKeyHash, DecodeError> {
+    let bytes = bytes
+        .try_into()
+        .ok()
+        .ok_or(DecodeError::Field("public key hash"))?;
+    Ok(PublicKeyHash::from_bytes(bytes))
 }
 
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, DecodeError> {

@@ -46,7 +46,7 @@ fn items(outcome: &Outcome) -> Vec<OutcomeItem> {
 
 fn item(outcome: &Outcome) -> OutcomeItem {
     match outcome {
-        Outcome::AttestAgent(outcome) => code(match outcome {
+        Outcome::AttestAgent(outcome) | Outcome::RedeemJoinToken(outcome) => code(match outcome {
             AttestOutcome::Attested => 1,
             AttestOutcome::Banned => 2,
             AttestOutcome::TokenNotRedeemable => 3,

@@ -4,7 +4,7 @@ use identity::clock::UnixTime;
 use identity::selector::SelectorSet;
 use identity::spiffe_id::SpiffeId;
 
-use crate::record::JoinTokenHash;
+use crate::record::{JoinTokenHash, PublicKeyHash};
 
 /// Stores an agent that proved its node, anew or again: selectors are replaced, a pending serial
 /// is dropped; the attestation type of a known agent stays.
@@ -24,6 +24,26 @@ pub struct AttestAgent {
     pub selectors: SelectorSet,
     /// The join token that this attestation uses up.
     pub redeem: Option<JoinTokenHash>,
+}
+
+/// Stores an agent that showed its join token, and uses that up; as [`AttestAgent`] does, but what is
+/// asked for by the same key again has the same outcome, since its answer may have been lost. The
+/// serial is pending then, so that whoever repeats what another has sent takes nothing away. That
+/// ends with the token's time, and once the agent renews or shows another certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RedeemJoinToken {
+    /// The agent of the token.
+    pub spiffe_id: SpiffeId,
+    /// Serial of its certificate, decimal.
+    pub serial: Box<str>,
+    /// End of its certificate.
+    pub not_after: UnixTime,
+    /// What is known of it.
+    pub selectors: SelectorSet,
+    /// SHA-256 of the token.
+    pub token: JoinTokenHash,
+    /// SHA-256 of the key that its certificate is for.
+    pub public_key: PublicKeyHash,
 }
 
 /// What became of an attestation.

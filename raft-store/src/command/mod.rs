@@ -22,7 +22,7 @@ use identity::clock::UnixTime;
 pub use self::acme::{KeepAcmeSecret, KeepAcmeSecretOutcome};
 pub use self::agent::{
     AttestAgent, AttestOutcome, BanAgent, DeleteAgent, PromoteAgentSerial, PromoteOutcome,
-    PruneAgents, RenewAgent, RenewOutcome, SetAgentVersion,
+    PruneAgents, RedeemJoinToken, RenewAgent, RenewOutcome, SetAgentVersion,
 };
 pub use self::authority::{
     ActivateAuthority, AuthorityOutcome, PrepareAuthority, PublishAuthority, RemoveAuthority,
@@ -295,6 +295,8 @@ operations! {
     RevokeUpstreamAuthority = 93, format 2 => UpstreamOutcome;
     /// What an ACME server gave is kept.
     KeepAcmeSecret = 100, format 2 => KeepAcmeSecretOutcome;
+    /// An agent showed its join token, perhaps again.
+    RedeemJoinToken = 110, format 2 => AttestOutcome;
     /// What the next format adds, in tests of a rolling upgrade. The answer is the note before.
     #[cfg(feature = "next-format")]
     SetNote = 1000, format 3 => Box<str>;

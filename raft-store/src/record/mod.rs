@@ -86,6 +86,8 @@ pub struct AgentRecord {
     pub agent_version: Box<str>,
     /// What the attestation found out.
     pub selectors: SelectorSet,
+    /// How it was admitted, while that may be asked for again.
+    pub admission: Option<Box<Admission>>,
 }
 
 impl AgentRecord {
@@ -93,6 +95,24 @@ impl AgentRecord {
     #[must_use]
     pub const fn is_banned(&self) -> bool {
         self.serial.is_empty()
+    }
+}
+
+/// An admission of which the answer may have been lost: it is given again to whoever shows the same
+/// token and holds the same key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Admission {
+    /// SHA-256 of the key that was admitted.
+    pub public_key: PublicKeyHash,
+    /// The end of the token, which is that of this, too.
+    pub repeatable_until: UnixTime,
+}
+
+impl Admission {
+    /// Whether `public_key` may be admitted again at `at`.
+    #[must_use]
+    pub fn may_repeat(&self, public_key: PublicKeyHash, at: UnixTime) -> bool {
+        self.public_key == public_key && at <= self.repeatable_until
     }
 }
 
@@ -185,31 +205,42 @@ pub struct DataKey {
     pub wrapped: Vec<u8>,
 }
 
-/// SHA-256 of a join token.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct JoinTokenHash([u8; 32]);
+macro_rules! hashes {
+    ($($(#[doc = $doc:literal])* $name:ident of $what:ident;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name([u8; 32]);
 
-impl JoinTokenHash {
-    /// The hash of `token`.
-    #[must_use]
-    pub fn of(token: &[u8]) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        Self(hash)
-    }
+        impl $name {
+            #[doc = concat!("The hash of `", stringify!($what), "`.")]
+            #[must_use]
+            pub fn of($what: &[u8]) -> Self {
+                let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, $what);
+                let mut hash = [0; 32];
+                hash.copy_from_slice(digest.as_ref());
+                Self(hash)
+            }
 
-    /// The hash with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
+            /// The hash with these bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
 
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
+            /// Its bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+    )*};
+}
+
+hashes! {
+    /// SHA-256 of a join token.
+    JoinTokenHash of token;
+    /// SHA-256 of a public key, as SubjectPublicKeyInfo in DER (RFC 5280 §4.1).
+    PublicKeyHash of spki_der;
 }
 
 /// A join token that was not used.

@@ -61,6 +61,7 @@ impl State {
                 Outcome::PruneAgents(subjects(items, |text| SpiffeId::parse(text).ok())?)
             }
             Command::AttestAgent(_) => Outcome::AttestAgent(attested(first?)?),
+            Command::RedeemJoinToken(_) => Outcome::RedeemJoinToken(attested(first?)?),
             Command::RenewAgent(_) => Outcome::RenewAgent(renewed(first?)?),
             Command::PromoteAgentSerial(_) => Outcome::PromoteAgentSerial(promoted(is_done)),
             Command::BanAgent(_) => Outcome::BanAgent(is_done),

@@ -133,6 +133,7 @@ mod tests {
                 .iter()
                 .map(|selector| Selector::parse(selector).unwrap())
                 .collect(),
+            admission: None,
         }
     }
 

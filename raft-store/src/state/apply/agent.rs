@@ -5,9 +5,9 @@ use identity::spiffe_id::SpiffeId;
 
 use crate::command::{
     AttestAgent, AttestOutcome, BanAgent, DeleteAgent, PromoteAgentSerial, PromoteOutcome,
-    PruneAgents, RenewAgent, RenewOutcome, SetAgentVersion,
+    PruneAgents, RedeemJoinToken, RenewAgent, RenewOutcome, SetAgentVersion,
 };
-use crate::record::{AgentRecord, Sequence};
+use crate::record::{Admission, AgentRecord, Sequence};
 use crate::state::State;
 use crate::state::journal::Journal;
 
@@ -26,6 +26,69 @@ impl State {
                 Some(_) => {}
             }
         }
+        self.admit_agent(command, None, journal)
+    }
+
+    pub(super) fn redeem_join_token(
+        &mut self,
+        command: &RedeemJoinToken,
+        at: UnixTime,
+        journal: &mut Journal,
+    ) -> AttestOutcome {
+        let Some(token) = self.join_tokens.remove(&command.token, journal) else {
+            return self.repeat_admission(command, at, journal);
+        };
+        if token.expires_at < at {
+            return AttestOutcome::TokenExpired;
+        }
+        let attestation = AttestAgent {
+            spiffe_id: command.spiffe_id.clone(),
+            attestation_type: JOIN_TOKEN.into(),
+            serial: command.serial.clone(),
+            not_after: command.not_after,
+            can_reattest: false,
+            selectors: command.selectors.clone(),
+            redeem: None,
+        };
+        let admission = Admission {
+            public_key: command.public_key,
+            repeatable_until: token.expires_at,
+        };
+        self.admit_agent(&attestation, Some(Box::new(admission)), journal)
+    }
+
+    /// The token is used up. By an attempt of the same agent that had no answer?
+    fn repeat_admission(
+        &mut self,
+        command: &RedeemJoinToken,
+        at: UnixTime,
+        journal: &mut Journal,
+    ) -> AttestOutcome {
+        let Some((sequence, agent)) = self.agents.find(&command.spiffe_id) else {
+            return AttestOutcome::TokenNotRedeemable;
+        };
+        let admission = agent.admission.as_deref();
+        if !admission.is_some_and(|admission| admission.may_repeat(command.public_key, at)) {
+            return AttestOutcome::TokenNotRedeemable;
+        }
+        if agent.is_banned() {
+            return AttestOutcome::Banned;
+        }
+        let agent = AgentRecord {
+            new_serial: command.serial.clone(),
+            new_not_after: Some(command.not_after),
+            ..AgentRecord::clone(agent)
+        };
+        self.agents.put(sequence, agent, journal);
+        AttestOutcome::Attested
+    }
+
+    fn admit_agent(
+        &mut self,
+        command: &AttestAgent,
+        admission: Option<Box<Admission>>,
+        journal: &mut Journal,
+    ) -> AttestOutcome {
         let known = self.agents.find(&command.spiffe_id);
         if known.is_some_and(|(_, agent)| agent.is_banned()) {
             return AttestOutcome::Banned;
@@ -49,6 +112,7 @@ impl State {
             can_reattest: command.can_reattest,
             agent_version,
             selectors: command.selectors.clone(),
+            admission,
         };
         self.agents.put(sequence, agent, journal);
         AttestOutcome::Attested
@@ -68,6 +132,7 @@ impl State {
         let agent = AgentRecord {
             new_serial: command.new_serial.clone(),
             new_not_after: Some(command.new_not_after),
+            admission: None,
             ..AgentRecord::clone(agent)
         };
         self.agents.put(sequence, agent, journal);
@@ -97,6 +162,7 @@ impl State {
             not_after: agent.new_not_after.unwrap_or(agent.not_after),
             new_serial: Box::default(),
             new_not_after: None,
+            admission: None,
             ..AgentRecord::clone(agent)
         };
         self.agents.put(sequence, agent, journal);

@@ -78,6 +78,9 @@ impl State {
             Command::DeleteEntries(c) => Done::DeleteEntries(self.delete_entries(c, journal)),
             Command::PruneEntries(c) => Done::PruneEntries(self.prune_entries(c, journal)),
             Command::AttestAgent(c) => Done::AttestAgent(self.attest_agent(c, at, journal)),
+            Command::RedeemJoinToken(c) => {
+                Done::RedeemJoinToken(self.redeem_join_token(c, at, journal))
+            }
             Command::RenewAgent(c) => Done::RenewAgent(self.renew_agent(c, journal)),
             Command::PromoteAgentSerial(c) => {
                 Done::PromoteAgentSerial(self.promote_agent_serial(c, journal))

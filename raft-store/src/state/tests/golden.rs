@@ -174,6 +174,8 @@ fn rows_of_format_2_load() {
         "prepare-upstream v2 issuer=v chain=x roots=v",
         "keep-acme certificate c instead-of=b",
         "keep-acme certificate d instead-of=b",
+        "redeem t serial=3 key=other",
+        "redeem t serial=3 key=k",
     ] {
         same_outcome(&mut state, &mut loaded, line);
     }

@@ -22,7 +22,7 @@ use rustls_pki_types::CertificateDer;
 use crate::command::*;
 use crate::record::{
     AcmeSecret, AcmeSecretKind, AuthorityKind, AuthorityRecord, AuthorityState, DataKey, InviteId,
-    InviteRecord, JoinTokenHash, MemberProfile, MemberRecord, Sealed,
+    InviteRecord, JoinTokenHash, MemberProfile, MemberRecord, PublicKeyHash, Sealed,
 };
 use crate::state::State;
 
@@ -255,6 +255,15 @@ fn agent_command(line: &Line<'_>) -> Command {
                 .options
                 .get("token")
                 .map(|token| JoinTokenHash::of(token.as_bytes())),
+        }
+        .into(),
+        "redeem" => RedeemJoinToken {
+            spiffe_id: id(&format!("spire/agent/join_token/{}", line.word(1))),
+            serial: line.options["serial"].into(),
+            not_after: line.time("until"),
+            selectors: selectors(&line.list("sel")),
+            token: JoinTokenHash::of(line.word(1).as_bytes()),
+            public_key: PublicKeyHash::of(line.options["key"].as_bytes()),
         }
         .into(),
         "renew" => RenewAgent {
