@@ -55,8 +55,8 @@ impl Starter {
     /// where that can help. Cancel-safe, but a join token may be spent.
     ///
     /// An attempt that got no answer may have used the token. The next one, with the same key on
-    /// whichever server answers, succeeds if it did not and is refused if it did: a token admits one
-    /// agent on all servers together.
+    /// whichever server answers, succeeds nevertheless where the server knows the key again, as
+    /// Conclave's does and SPIRE's does not: a token admits one agent on all servers together.
     ///
     /// # Errors
     /// The server refuses, nothing was reached for a minute, the bundle cannot be read, or the

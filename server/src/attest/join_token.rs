@@ -2,7 +2,7 @@
 
 use identity::selector::SelectorSet;
 use identity::spiffe_id::SpiffeId;
-use raft_store::{DiscardJoinToken, JoinTokenHash};
+use raft_store::{AgentRecord, DiscardJoinToken, JoinTokenHash, PublicKeyHash};
 
 use super::{AttestError, Attestation, CONFIRM_WITHIN, Identified};
 
@@ -10,17 +10,19 @@ use super::{AttestError, Attestation, CONFIRM_WITHIN, Identified};
 pub(super) const TYPE: &str = "join_token";
 
 impl Attestation {
-    /// The agent of the token in `payload`, if there is such a token. It is not used up yet.
+    /// The agent of the token in `payload`, if there is such a token that is not used up, or was by
+    /// `public_key`.
     pub(super) async fn identify_by_join_token(
         &self,
         payload: &[u8],
+        public_key: Option<PublicKeyHash>,
     ) -> Result<Identified, AttestError> {
         let hash = JoinTokenHash::of(payload);
-        self.confirm_token(&hash).await?;
         let spiffe_id = std::str::from_utf8(payload)
             .ok()
             .and_then(|token| SpiffeId::join_token_agent(self.ca.trust_domain(), token).ok())
             .ok_or(AttestError::TokenNotRedeemable)?;
+        self.confirm_token(&hash, &spiffe_id, public_key).await?;
         Ok(Identified {
             spiffe_id,
             attestation_type: TYPE.into(),
@@ -42,10 +44,24 @@ impl Attestation {
 
     /// Refuses a token that nobody made before anything is written: strangers may ask as often as
     /// they like. Only what the quorum does not know either is refused.
-    async fn confirm_token(&self, hash: &JoinTokenHash) -> Result<(), AttestError> {
+    async fn confirm_token(
+        &self,
+        hash: &JoinTokenHash,
+        agent: &SpiffeId,
+        public_key: Option<PublicKeyHash>,
+    ) -> Result<(), AttestError> {
+        let now = self.clock.now();
+        let may_repeat = |agent: &AgentRecord| {
+            let admission = agent.admission.as_deref();
+            admission
+                .zip(public_key)
+                .is_some_and(|(admission, key)| admission.may_repeat(key, now))
+        };
         let is_known = || {
-            self.store
-                .read(|state| state.join_token_end(hash).is_some())
+            self.store.read(|state| {
+                state.join_token_end(hash).is_some()
+                    || state.agent(agent).is_some_and(|agent| may_repeat(agent))
+            })
         };
         if is_known() {
             return Ok(());

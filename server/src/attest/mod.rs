@@ -2,7 +2,8 @@
 //!
 //! An agent exists from the moment that the store has its record, and gets its certificate only
 //! after that. Whatever admits it is used up by the same write, so a token admits one agent
-//! however many ask at once and whichever member they ask.
+//! however many ask at once and whichever member they ask. An agent whose answer was lost asks again
+//! for the same key, and gets one.
 
 mod attestor;
 mod attestors;
@@ -22,7 +23,7 @@ use identity::spiffe_id::SpiffeId;
 use identity::x509::{Csr, X509Error};
 use raft_store::{
     AgentRecord, AttestAgent, AttestOutcome, JoinTokenHash, Operation, Proposal, ProposeError,
-    ReadError, RenewAgent, RenewOutcome, Store,
+    PublicKeyHash, ReadError, RedeemJoinToken, RenewAgent, RenewOutcome, State, Store,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -113,18 +114,20 @@ impl Attestation {
     /// Admits the agent that `evidence` proves, and the answers that it gives to `challenges`.
     ///
     /// # Errors
-    /// Why it was not admitted. After [`AttestError::Store`] it may have been; its token is then
-    /// used up, and the certificate was not handed out.
+    /// Why it was not admitted. After [`AttestError::Store`] it may have been; whoever shows the same
+    /// evidence for the same key again is then admitted as well.
     pub async fn attest(
         &self,
         evidence: Evidence<'_>,
         challenges: &mut dyn Challenges,
     ) -> Result<AgentSvid, AttestError> {
+        let csr = read_csr(evidence.csr);
+        let key = csr.as_ref().ok().map(public_key);
         let identified = match evidence.kind {
-            join_token::TYPE => self.identify_by_join_token(evidence.payload).await?,
+            join_token::TYPE => self.identify_by_join_token(evidence.payload, key).await?,
             _ => self.identify_by_attestor(evidence, challenges).await?,
         };
-        let csr = match read_csr(evidence.csr) {
+        let csr = match csr {
             Ok(csr) => csr,
             Err(error) => {
                 self.give_up(&identified).await?;
@@ -132,7 +135,7 @@ impl Attestation {
             }
         };
         let issued = self.sign(&identified.spiffe_id, &csr)?;
-        self.admit(identified, issued).await
+        self.admit(identified, issued, public_key(&csr)).await
     }
 
     /// Gives `agent` a new certificate. The old one stays good until the new one is shown.
@@ -232,6 +235,7 @@ impl Attestation {
         &self,
         identified: Identified,
         issued: IssuedX509,
+        public_key: PublicKeyHash,
     ) -> Result<AgentSvid, AttestError> {
         let selectors = self.selectors(&identified)?;
         let Identified {
@@ -249,7 +253,8 @@ impl Attestation {
             selectors,
             redeem: identified.redeem,
         };
-        match self.propose(admission).await.map_err(AttestError::Store)? {
+        let outcome = self.propose_admission(admission, public_key).await;
+        match outcome.map_err(AttestError::Store)? {
             AttestOutcome::Attested => {
                 tracing::info!(
                     agent_id = %spiffe_id,
@@ -269,6 +274,29 @@ impl Attestation {
             AttestOutcome::Banned => Err(AttestError::Banned),
             AttestOutcome::TokenNotRedeemable => Err(AttestError::TokenNotRedeemable),
             AttestOutcome::TokenExpired => Err(AttestError::TokenExpired),
+        }
+    }
+
+    /// By token in a way that can be repeated, once every member knows that way.
+    async fn propose_admission(
+        &self,
+        admission: AttestAgent,
+        public_key: PublicKeyHash,
+    ) -> Result<AttestOutcome, ProposeError> {
+        let is_known = || self.store.read(State::cluster_version) >= RedeemJoinToken::FORMAT;
+        match admission.redeem {
+            Some(token) if is_known() => {
+                let redemption = RedeemJoinToken {
+                    spiffe_id: admission.spiffe_id,
+                    serial: admission.serial,
+                    not_after: admission.not_after,
+                    selectors: admission.selectors,
+                    token,
+                    public_key,
+                };
+                self.propose(redemption).await
+            }
+            _ => self.propose(admission).await,
         }
     }
 
@@ -294,6 +322,10 @@ fn read_csr(der: &[u8]) -> Result<Csr, X509Error> {
     let csr = Csr::parse(der)?;
     csr.verify_signature()?;
     Ok(csr)
+}
+
+fn public_key(csr: &Csr) -> PublicKeyHash {
+    PublicKeyHash::of(csr.spki_der())
 }
 
 impl fmt::Debug for Attestation {

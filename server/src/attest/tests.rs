@@ -23,7 +23,10 @@ struct World {
 }
 
 async fn world() -> World {
-    let test = TestStore::create().await;
+    world_on(TestStore::create().await).await
+}
+
+async fn world_on(test: TestStore) -> World {
     let (ca, authorities) = Ca::open(test.store.clone(), test.clock(), policy());
     authorities.settle().await.unwrap();
     World {
@@ -34,7 +37,11 @@ async fn world() -> World {
 }
 
 fn csr() -> Vec<u8> {
-    generate_csr(&PrivateKey::generate(KeyType::EcP256).unwrap(), None, &[]).unwrap()
+    csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap())
+}
+
+fn csr_of(key: &PrivateKey) -> Vec<u8> {
+    generate_csr(key, None, &[]).unwrap()
 }
 
 impl World {
@@ -47,11 +54,14 @@ impl World {
     }
 
     async fn attest(&self, token: &str) -> Result<AgentSvid, AttestError> {
-        let csr = csr();
+        self.attest_with(token, &csr()).await
+    }
+
+    async fn attest_with(&self, token: &str, csr: &[u8]) -> Result<AgentSvid, AttestError> {
         let evidence = Evidence {
             kind: "join_token",
             payload: token.as_bytes(),
-            csr: &csr,
+            csr,
             origin: &Origin::default(),
         };
         self.attestation.attest(evidence, &mut Silent).await
@@ -100,6 +110,70 @@ async fn of_fifty_attestations_with_one_token_exactly_one_succeeds() {
     }
     assert_eq!(serials.len(), 1);
     assert_eq!(world.agents.count(&AgentFilter::default()), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admission_without_an_answer_is_given_again_to_its_key() {
+    let world = world().await;
+    world.token("t").await;
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let lost = world.attest_with("t", &csr_of(&key)).await.unwrap();
+    let current = world.record(&lost).serial.clone();
+    let refused = world.attest("t").await;
+    assert!(
+        matches!(refused, Err(AttestError::TokenNotRedeemable)),
+        "{refused:?}"
+    );
+    let again = world.attest_with("t", &csr_of(&key)).await.unwrap();
+    assert_eq!(again.spiffe_id, lost.spiffe_id);
+    let record = world.record(&again);
+    assert_eq!(record.serial, current, "the first answer may have come");
+    let shown = PromoteAgentSerial {
+        spiffe_id: again.spiffe_id.clone(),
+        serial: record.new_serial.clone(),
+    };
+    let promoted = world
+        .test
+        .store
+        .propose(shown, Proposal::new(world.test.clock.now()));
+    assert_eq!(promoted.await.unwrap(), PromoteOutcome::Promoted);
+    let before = world.test.store.status().unwrap().appended_entries;
+    let refused = world.attest_with("t", &csr_of(&key)).await;
+    assert!(
+        matches!(refused, Err(AttestError::TokenNotRedeemable)),
+        "{refused:?}"
+    );
+    assert_eq!(world.test.store.status().unwrap().appended_entries, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admission_is_not_given_again_after_the_end_of_its_token() {
+    let world = world().await;
+    world.token("t").await;
+    let request = csr();
+    world.attest_with("t", &request).await.unwrap();
+    world.test.clock.advance(HOUR);
+    world.attest_with("t", &request).await.unwrap();
+    world.test.clock.advance(Duration::from_secs(1));
+    let refused = world.attest_with("t", &request).await;
+    assert!(
+        matches!(refused, Err(AttestError::TokenNotRedeemable)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_on_its_way_from_the_first_format_admits_once_and_never_again() {
+    let world = world_on(TestStore::understanding(1..=1).await).await;
+    world.token("t").await;
+    let request = csr();
+    let agent = world.attest_with("t", &request).await.unwrap();
+    assert_eq!(world.record(&agent).admission, None);
+    let refused = world.attest_with("t", &request).await;
+    assert!(
+        matches!(refused, Err(AttestError::TokenNotRedeemable)),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
