@@ -34,13 +34,24 @@ pub struct Attested {
     csr: Vec<u8>,
 }
 
-/// Asks for an agent's SVID with a join token.
+/// Asks for an agent's SVID with a join token, for a new key.
 pub async fn attest(channel: Channel, token: &str, deadline: Duration) -> Outcome<X509Svid> {
-    let made = PrivateKey::generate(KeyType::EcP256)
-        .ok()
-        .and_then(|key| Some((generate_csr(&key, None, &[]).ok()?, key)));
-    let Some((csr, key)) = made else {
-        return Outcome::Refused("no key could be made".to_owned());
+    match PrivateKey::generate(KeyType::EcP256) {
+        Ok(key) => attest_with(channel, token, key, deadline).await,
+        Err(error) => Outcome::Refused(format!("no key could be made: {error}")),
+    }
+}
+
+/// Asks for an agent's SVID with a join token, for this key.
+pub async fn attest_with(
+    channel: Channel,
+    token: &str,
+    key: PrivateKey,
+    deadline: Duration,
+) -> Outcome<X509Svid> {
+    let csr = match generate_csr(&key, None, &[]) {
+        Ok(csr) => csr,
+        Err(error) => return Outcome::Refused(format!("no request could be made: {error}")),
     };
     let request = AttestAgentRequest {
         step: Some(attest_agent_request::Step::Params(

@@ -11,6 +11,6 @@ pub mod outcome;
 pub mod stranger;
 pub mod workload;
 
-pub use attested::{Attested, attest};
+pub use attested::{Attested, attest, attest_with};
 pub use operator::Operator;
 pub use outcome::{Outcome, within};
