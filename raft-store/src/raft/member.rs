@@ -360,13 +360,12 @@ impl Shared {
         // These change seldom, and end with consensus; the others change with every entry.
         let mut changes = self.raft.server_metrics();
         loop {
+            let has_ended = changes.changed().await.is_err();
             let state = self.raft.metrics().borrow_watched().running_state.clone();
-            if let Err(fatal) = state {
-                return fatal.into();
-            }
-            if changes.changed().await.is_err() {
-                let state = self.raft.metrics().borrow_watched().running_state.clone();
-                return state.err().unwrap_or(Fatal::Stopped).into();
+            match state {
+                Err(fatal) => return fatal.into(),
+                Ok(()) if has_ended => return Fatal::Stopped.into(),
+                Ok(()) => {}
             }
         }
     }
