@@ -46,7 +46,10 @@ pub use crate::feed::{Changes, Compacted, Signal, Topic};
 pub use crate::peer::{
     Lane, MAX_PEER_FRAME_LEN_BYTES, NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError,
 };
-pub use crate::raft::{AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Role};
+pub use crate::raft::{
+    AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Membership, MembershipChange,
+    MissingVoters, Role,
+};
 pub use crate::record::{
     AcmeSecret, AcmeSecretKind, Admission, AgentRecord, AuthorityKind, AuthorityRecord,
     AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash, MemberProfile, MemberRecord,

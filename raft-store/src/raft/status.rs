@@ -10,6 +10,7 @@ use wire::peer_request::Request;
 use wire::peer_response::Response;
 
 use super::member::Shared;
+use super::pending::MembershipChange;
 use super::serve::AnswerError;
 use crate::codec::wire;
 use crate::peer::Lane;
@@ -28,6 +29,8 @@ pub struct ClusterStatus {
     pub term: u64,
     /// All members, by id.
     pub members: Vec<MemberStatus>,
+    /// A change of who belongs that is under way, as the member that was asked knows it.
+    pub change: Option<MembershipChange>,
 }
 
 /// What is known about a member. What only it can tell is zero or empty if it did not answer.
@@ -171,6 +174,11 @@ impl Shared {
         let term = newest.map_or(0, |answer| answer.term);
         let last = answers.iter().flatten().map(|answer| answer.last_index);
         let last = last.max().unwrap_or(0);
+        let change = self.membership_change(|id| {
+            let mut of_members = records.iter().zip(&answers);
+            let (_, answer) = of_members.find(|(record, _)| record.id == id)?;
+            answer.as_ref().map(|answer| answer.last_index)
+        });
         let members = records.iter().zip(answers);
         ClusterStatus {
             cluster_id: self.identity.cluster_id,
@@ -180,6 +188,7 @@ impl Shared {
             members: members
                 .map(|(record, answer)| self.member_status(record, answer, leader, last))
                 .collect(),
+            change,
         }
     }
 

@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod net;
 mod open;
+mod pending_change;
 mod refusals;
 mod snapshots;
 mod throughput;

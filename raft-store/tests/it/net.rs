@@ -40,6 +40,8 @@ pub(crate) struct Net {
     lost: Mutex<BTreeSet<(u64, u64)>>,
     /// Changes a request on its way.
     mangle: Mutex<Option<Mangle>>,
+    /// Who gets no entries, though everything else.
+    without_entries: Mutex<Option<u64>>,
     /// Connections for entries that found nobody.
     refused: AtomicUsize,
 }
@@ -107,6 +109,9 @@ impl Wire {
     async fn carry(self, request: Bytes) -> Result<Bytes, PeerError> {
         let to = self.peer.member_id;
         self.net.pass(self.from, to).await;
+        if self.lane == Lane::Log && *self.net.without_entries.lock() == Some(to) {
+            std::future::pending::<()>().await;
+        }
         let broken = || self.error(io::ErrorKind::ConnectionReset);
         let listener = self.net.listener(&self.peer.address).ok_or_else(broken)?;
         let mangle = *self.net.mangle.lock();
@@ -184,6 +189,11 @@ impl Net {
     /// Loses nothing any more.
     pub(crate) fn heal(&self) {
         self.lost.lock().clear();
+    }
+
+    /// Loses entries on their way to this member, and nothing else.
+    pub(crate) fn withhold_entries(&self, from: Option<u64>) {
+        *self.without_entries.lock() = from;
     }
 
     /// Changes all requests on their way.
@@ -278,6 +288,13 @@ impl Cluster {
         }
         self.members.insert(id, Member { store, driver });
         Ok(())
+    }
+
+    /// Starts a member that was there before, and does not wait until it is ready.
+    pub(crate) async fn start_unready(&mut self, id: u64) {
+        let (store, driver) = Store::open(self.options(id)).await.unwrap();
+        self.listen(id, &store);
+        self.members.insert(id, Member { store, driver });
     }
 
     /// Starts a member that was there before, at another address, which a peer learns from it.

@@ -9,7 +9,7 @@ use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_server::Cluster;
 use proto::conclave::cluster::v1::member_status::{Disk, Role};
 use raft_store::backup::BackupReader;
-use raft_store::{ClusterStatus, DiskState, MemberStatus};
+use raft_store::{ClusterStatus, DiskState, MemberStatus, Membership, MembershipChange};
 use tonic::{Request, Response, Status};
 
 use crate::api::status_cluster as status;
@@ -141,7 +141,11 @@ fn status_to_wire(
             raft_store::Role::Leader | raft_store::Role::Voter
         )
     };
-    let voters = status.members.iter().filter(votes).count();
+    let change = status.change.as_ref();
+    let voters = match change.map(|change| change.pending.as_ref().unwrap_or(&change.committed)) {
+        Some(newest) => newest.voters.len().max(newest.outgoing_voters.len()),
+        None => status.members.iter().filter(votes).count(),
+    };
     wire::StatusResponse {
         cluster_id: cluster_id_text(&status.cluster_id),
         cluster_version: status.cluster_version,
@@ -149,9 +153,38 @@ fn status_to_wire(
         leader: status.leader.unwrap_or(0),
         term: status.term,
         members: status.members.iter().map(member_to_wire).collect(),
-        quorum: u32::try_from(voters / 2 + 1).unwrap_or(u32::MAX),
+        quorum: count(voters / 2 + 1),
         waiting: waiting.map_or_else(String::new, |waiting| waiting.to_string()),
+        change: change.map(change_to_wire),
     }
+}
+
+fn change_to_wire(change: &MembershipChange) -> wire::MembershipChange {
+    let missing = change.missing.iter();
+    wire::MembershipChange {
+        committed: Some(membership_to_wire(&change.committed)),
+        pending: change.pending.as_ref().map(membership_to_wire),
+        index: change.index,
+        waits_for: missing
+            .map(|missing| wire::MissingVoters {
+                count: count(missing.count),
+                members: missing.members.iter().copied().collect(),
+            })
+            .collect(),
+    }
+}
+
+fn membership_to_wire(membership: &Membership) -> wire::Membership {
+    wire::Membership {
+        voters: membership.voters.iter().copied().collect(),
+        outgoing_voters: membership.outgoing_voters.iter().copied().collect(),
+        learners: membership.learners.iter().copied().collect(),
+    }
+}
+
+/// At most as many as the wire can say.
+fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 fn member_to_wire(member: &MemberStatus) -> wire::MemberStatus {

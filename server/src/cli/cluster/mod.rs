@@ -4,6 +4,7 @@
 //! directory of a server that does not run.
 
 mod backup;
+mod change;
 mod invite;
 mod leadership;
 mod membership;

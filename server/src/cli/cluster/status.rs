@@ -1,6 +1,6 @@
 //! `cluster status` and `cluster members`.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use daemon::{
     command_line::{Command, OutputFormat, Terminal},
@@ -16,7 +16,7 @@ use proto::{
 };
 use serde_json::Value;
 
-use super::{connect, table};
+use super::{change, connect, table};
 use crate::cli::api;
 
 pub(super) fn command() -> Command {
@@ -61,19 +61,20 @@ async fn members(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()>
     let status = ask(parsed).await?;
     match format {
         OutputFormat::Json => terminal.line(&members_json(&status)?),
-        OutputFormat::Pretty => terminal.print(&members_table(&status.members)),
+        OutputFormat::Pretty => terminal.print(&members_pretty(&status)),
     }
     Ok(())
 }
 
 fn pretty(status: &StatusResponse) -> String {
     let mut text = String::new();
-    let mut line = |label: &str, value: &str| {
-        writeln!(text, "{label:12}: {value}").expect("a String takes every write");
-    };
+    let mut line = |label: &str, value: &str| text.push_str(&labelled(label, value));
     line("Cluster", &status.cluster_id);
     line("Leader", &leader(status));
     line("Quorum", &quorum(status));
+    for (label, value) in status.change.iter().flat_map(change::lines) {
+        line(label, &value);
+    }
     line("Format", &status.cluster_version.to_string());
     line("Answered by", &format!("member {}", status.answered_by));
     if !status.waiting.is_empty() {
@@ -83,9 +84,17 @@ fn pretty(status: &StatusResponse) -> String {
     let rows: Vec<_> = status.members.iter().map(row).collect();
     text.push_str(&table::render(HEADING, &rows));
     for warning in warnings(status) {
-        writeln!(text, "\nWarning: {warning}").expect("a String takes every write");
+        text.push_str(&warned(&warning));
     }
     text
+}
+
+fn labelled(label: &str, value: &str) -> String {
+    format!("{label:12}: {value}\n")
+}
+
+fn warned(warning: &str) -> String {
+    format!("\nWarning: {warning}\n")
 }
 
 fn leader(status: &StatusResponse) -> String {
@@ -96,13 +105,23 @@ fn leader(status: &StatusResponse) -> String {
 }
 
 fn quorum(status: &StatusResponse) -> String {
-    let voters = || status.members.iter().filter(|member| votes(member));
-    let reachable = voters().filter(|member| member.is_reachable).count();
-    format!(
-        "{} of {} voters, {reachable} reachable",
-        status.quorum,
-        voters().count()
-    )
+    let is_reachable = |id: &&u64| {
+        let member = status.members.iter().find(|member| member.id == **id);
+        member.is_some_and(|member| member.is_reachable)
+    };
+    let set = |(noun, voters): (&str, &[u64])| {
+        let reachable = voters.iter().filter(is_reachable).count();
+        let (quorum, all) = (voters.len() / 2 + 1, voters.len());
+        format!("{quorum} of {all} {noun}, {reachable} reachable")
+    };
+    let voters = status.members.iter().filter(|member| votes(member));
+    let voters: Vec<u64> = voters.map(|member| member.id).collect();
+    let sets = match &status.change {
+        Some(change) => change::voter_sets(change),
+        None => vec![("voters", voters.as_slice())],
+    };
+    let sets: Vec<String> = sets.into_iter().map(set).collect();
+    sets.join("; and ")
 }
 
 fn votes(member: &MemberStatus) -> bool {
@@ -196,7 +215,7 @@ fn age(ms: Option<u32>) -> String {
 
 /// What nobody should have to find out by comparing columns.
 fn warnings(status: &StatusResponse) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = stuck(status).into_iter().collect();
     let mut by_index: BTreeMap<u64, &MemberStatus> = BTreeMap::new();
     for member in status.members.iter().filter(|member| member.is_reachable) {
         let first = by_index.entry(member.applied_index).or_insert(member);
@@ -211,6 +230,26 @@ fn warnings(status: &StatusResponse) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// What keeps a change of members, and all that is written, from going on.
+fn stuck(status: &StatusResponse) -> Option<String> {
+    change::warning(status.change.as_ref()?, &status.members)
+}
+
+fn members_pretty(status: &StatusResponse) -> String {
+    let mut text = members_table(&status.members);
+    let Some(change) = &status.change else {
+        return text;
+    };
+    text.push('\n');
+    for (label, value) in change::lines(change) {
+        text.push_str(&labelled(label, &value));
+    }
+    if let Some(warning) = stuck(status) {
+        text.push_str(&warned(&warning));
+    }
+    text
 }
 
 fn members_table(members: &[MemberStatus]) -> String {
@@ -244,12 +283,17 @@ fn members_json(status: &StatusResponse) -> anyhow::Result<String> {
             fields.retain(|name, _| SHOWN.contains(&name.as_str()));
         }
     }
-    Ok(json::one_line(&serde_json::json!({ "members": members })))
+    let mut shown = serde_json::json!({ "members": members });
+    if let Some(change) = document.get_mut("change") {
+        shown["change"] = change.take();
+    }
+    Ok(json::one_line(&shown))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::conclave::cluster::v1::{Membership, MembershipChange, MissingVoters};
 
     fn member(id: u64, role: Role) -> MemberStatus {
         MemberStatus {
@@ -302,6 +346,95 @@ mod tests {
             members: vec![leader, behind, gone],
             quorum: 2,
             waiting: String::new(),
+            change: None,
+        }
+    }
+
+    /// The second of two members is away in the middle of its promotion.
+    fn waiting_for_the_second() -> StatusResponse {
+        let leader = member(1, Role::Leader);
+        let away = MemberStatus {
+            is_reachable: false,
+            last_contact_ms: Some(9_000),
+            ..member(5, Role::Learner)
+        };
+        let membership = |voters: &[u64], outgoing: &[u64], learners: &[u64]| Membership {
+            voters: voters.to_vec(),
+            outgoing_voters: outgoing.to_vec(),
+            learners: learners.to_vec(),
+        };
+        StatusResponse {
+            members: vec![leader, away],
+            change: Some(MembershipChange {
+                committed: Some(membership(&[1], &[], &[5])),
+                pending: Some(membership(&[1, 5], &[1], &[])),
+                index: 12,
+                waits_for: vec![MissingVoters {
+                    count: 1,
+                    members: vec![5],
+                }],
+            }),
+            ..status()
+        }
+    }
+
+    #[test]
+    fn a_change_that_cannot_go_on_is_shown_with_the_way_out() {
+        let status = waiting_for_the_second();
+        let change = "\
+Committed   : voter 1; learner 5
+Pending     : voters 1, 5, until all is done together with voter 1
+Waits for   : member 5
+";
+        let warning = "
+Warning: nothing can be written before the change of members is acknowledged by member 5. Start what is away \
+again: removing a member waits for the same. If that is lost for good, stop a member that is left and make a new \
+cluster of what it holds: conclave-server cluster recover -dryRun
+";
+        let expected = format!(
+            "\
+Cluster     : abababababababababababababababab
+Leader      : member 1, term 4
+Quorum      : 1 of 1 old voters, 1 reachable; and 2 of 2 new voters, 1 reachable
+{change}Format      : 1
+Answered by : member 1
+
+ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  DISK     HASH
+1   leader   up           10.0.0.1:8083  0.1.0    1        0    40ms     4.3s   healthy  0123456789ab
+5   learner  unreachable  10.0.0.5:8083  0.1.0    1        -    9s       -      -        -
+{warning}"
+        );
+        assert_eq!(pretty(&status), expected);
+        let expected = format!(
+            "\
+ID  ROLE     PEERS AT       AGENTS AT      VERSION
+1   leader   10.0.0.1:8083  10.0.0.1:8081  0.1.0
+5   learner  10.0.0.5:8083  10.0.0.5:8081  0.1.0
+
+{change}{warning}"
+        );
+        assert_eq!(members_pretty(&status), expected);
+    }
+
+    #[test]
+    fn json_has_a_change_only_while_one_is_under_way() {
+        let change = concat!(
+            r#""change":{"committed":{"learners":["5"],"outgoing_voters":[],"voters":["1"]},"index":"12","#,
+            r#""pending":{"learners":[],"outgoing_voters":["1"],"voters":["1","5"]},"#,
+            r#""waits_for":[{"count":1,"members":["5"]}]}"#,
+        );
+        let stuck = waiting_for_the_second();
+        for text in [
+            json::render_message(&stuck).unwrap(),
+            members_json(&stuck).unwrap(),
+        ] {
+            assert!(text.contains(change), "{text}");
+        }
+        for text in [
+            json::render_message(&status()).unwrap(),
+            members_json(&status()).unwrap(),
+        ] {
+            assert!(!text.contains("change"), "{text}");
         }
     }
 
