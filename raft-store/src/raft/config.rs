@@ -34,4 +34,4 @@ pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::Confi
 
 /// Also how long a leader's lease lasts. A member asks for votes when it has heard of no leader for
 /// that long and then a random time up to this again: what a silent leader costs.
-pub(super) const ELECTION_TIMEOUT_MAX_MS: u64 = 700;
+pub(super) const ELECTION_TIMEOUT_MAX_MS: u64 = 600;
