@@ -102,7 +102,9 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     let raft = Raft::new(identity.member_id, config, network, log, machine)
         .await
         .map_err(|fatal| start_error(fatal.into(), &model))?;
-    if let Some(error) = misplaced(&raft, &model, identity.member_id, &options.start) {
+    let known = known_members(&raft).await;
+    let known = known.map_err(|stopped| start_error(stopped, &model))?;
+    if let Some(error) = misplaced(&known, &model, identity.member_id, &options.start) {
         drop(raft.shutdown().await);
         return Err(error);
     }
@@ -125,21 +127,26 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
     Ok((member, model))
 }
 
+/// Who takes part, as far as the own files tell. What the library tells of itself may not be there yet.
+async fn known_members(raft: &Raft<Types, Machine>) -> Result<Vec<u64>, Stopped> {
+    let known = raft.with_raft_state(|state| {
+        let membership = state.membership_state.effective().membership();
+        membership.nodes().map(|(id, _)| *id).collect()
+    });
+    Ok(known.await?)
+}
+
 /// Why this member should not even try, as far as its own files tell.
-fn misplaced(
-    raft: &Raft<Types, Machine>,
-    model: &Model,
-    member_id: u64,
-    start: &Start,
-) -> Option<StartError> {
+fn misplaced(known: &[u64], model: &Model, member_id: u64, start: &Start) -> Option<StartError> {
     let state = model.state.read();
     let is_removed = state
         .member(member_id)
         .is_some_and(|member| member.is_removed);
-    let is_alone = raft
-        .voter_ids()
-        .chain(raft.learner_ids())
-        .all(|id| id == member_id);
+    // Who knows of nobody has heard nothing yet: only the first member does not wait to be told.
+    let is_alone = match known {
+        [] => member_id == FIRST_MEMBER,
+        known => known.iter().all(|id| *id == member_id),
+    };
     match start {
         _ if is_removed => Some(StartError::Removed),
         Start::Alone if !is_alone => Some(StartError::NotAlone),
@@ -154,6 +161,10 @@ async fn join_or_lead(
     start: &Start,
 ) -> Result<(), Stopped> {
     if !raft.is_initialized().await? {
+        // Admitted, and killed before it heard anything: what it made here would be a second cluster of the same name.
+        if member_id != FIRST_MEMBER {
+            return Ok(());
+        }
         let address = match start {
             Start::Alone => String::new(),
             Start::Member { address } => address.clone(),

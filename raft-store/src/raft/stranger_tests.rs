@@ -4,14 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use wire::peer_request::Request;
 use wire::snapshot_chunk::Part;
 
-use super::{AnswerError, Member, Model, StartOptions};
+use super::log_store::LogStore;
+use super::{AnswerError, Member, Model, StartError, StartOptions};
 use crate::codec::{Frame, wire};
 use crate::peer::NoPeers;
 use crate::state::State;
 use crate::storage::data_dir::DataDir;
+use crate::storage::log_db::LogDb;
 use crate::storage::{Memory, OpenGuard, StorageError};
 use crate::store::Start;
 
@@ -21,7 +24,20 @@ const LEADER: u64 = 1;
 
 /// A member that was admitted and has heard nothing yet.
 async fn joiner(path: &Path) -> (Arc<Member>, Arc<Model>) {
-    let (guard, _) = OpenGuard::new();
+    Member::start(options(path, joined()).0).await.unwrap()
+}
+
+fn joined() -> Start {
+    Start::Joined {
+        cluster_id: CLUSTER,
+        member_id: OWN_ID,
+        address: "here".to_owned(),
+    }
+}
+
+/// What a member starts with, and what ends once it has closed its files.
+fn options(path: &Path, start: Start) -> (StartOptions, mpsc::Receiver<()>) {
+    let (guard, gone) = OpenGuard::new();
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     let options = StartOptions {
         memory: Memory::new(Arc::clone(&dir)),
@@ -29,14 +45,10 @@ async fn joiner(path: &Path) -> (Arc<Member>, Arc<Model>) {
         connector: Arc::new(NoPeers),
         snapshot_every: 16,
         feed_capacity: 16,
-        start: Start::Joined {
-            cluster_id: CLUSTER,
-            member_id: OWN_ID,
-            address: "here".to_owned(),
-        },
+        start,
         runtime: tokio::runtime::Handle::current(),
     };
-    Member::start(options).await.unwrap()
+    (options, gone)
 }
 
 fn framed(cluster_id: [u8; 16], target: u64, request: Request) -> Vec<u8> {
@@ -81,6 +93,31 @@ fn assert_untouched(model: &Model) {
     let state = model.state.read();
     assert_eq!(state.state_hash(), State::default().state_hash());
     assert_eq!(model.applied().index, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_killed_before_it_heard_anything_makes_no_cluster_of_its_own() {
+    let temp = tempfile::tempdir().unwrap();
+    let (first, mut gone) = options(temp.path(), joined());
+    let (member, _) = Member::start(first).await.unwrap();
+    member.shut_down().await.unwrap();
+    drop(member);
+    gone.recv().await;
+    let (alone, mut gone) = options(temp.path(), Start::Alone);
+    let refused = Member::start(alone).await.err();
+    assert!(matches!(refused, Some(StartError::NotAlone)));
+    gone.recv().await;
+    let address = "here".to_owned();
+    let (again, mut gone) = options(temp.path(), Start::Member { address });
+    let (member, model) = Member::start(again).await.unwrap();
+    assert_untouched(&model);
+    member.shut_down().await.unwrap();
+    drop(member);
+    gone.recv().await;
+    let left = options(temp.path(), joined()).0;
+    let db = LogDb::open(&left.dir.raft(), &left.memory).unwrap();
+    let log = LogStore::open(Arc::new(db)).unwrap();
+    assert!(log.vote().is_none() && log.last().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use identity::entry::EntryId;
 use raft_store::{
-    AdmitOutcome, CreateEntries, Lane, Limits, MembershipError, Proposal, ProposeError, ReadError,
-    Role, State, Store,
+    AdmitOutcome, CreateEntries, Lane, Limits, MembershipError, OpenError, Options, Proposal,
+    ProposeError, ReadError, Role, Start, State, Store,
 };
 use tokio::time::Instant;
 
@@ -167,10 +167,7 @@ async fn a_removed_member_stops_and_is_refused_from_then_on() {
     let reason = cluster.ended(removed).await;
     assert!(reason.contains("was removed"), "{reason}");
     let again = cluster.restarted(removed).await;
-    assert!(
-        matches!(again, Err(raft_store::OpenError::Removed { .. })),
-        "{again:?}"
-    );
+    assert!(matches!(again, Err(OpenError::Removed { .. })), "{again:?}");
 
     // The lead itself, removed through the other one.
     let leader = cluster.leader().await;
@@ -383,5 +380,24 @@ async fn an_admitted_member_that_never_comes_does_not_vote() {
         .await
         .unwrap();
     cluster.until_voting(1).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_several_does_not_start_alone() {
+    let mut cluster = Cluster::of_three().await;
+    for member in cluster.members.keys().copied().collect::<Vec<_>>() {
+        cluster.kill(member).await;
+        let alone = Options {
+            start: Start::Alone,
+            ..cluster.options(member)
+        };
+        let refused = Store::open(alone).await.err();
+        assert!(
+            matches!(refused, Some(OpenError::NotAlone { .. })),
+            "{refused:?}"
+        );
+        cluster.start(member).await.unwrap();
+    }
     cluster.stop().await;
 }
