@@ -47,6 +47,11 @@ pub(crate) enum StartError {
     Removed,
     /// The files are of a cluster of several, and this member is to listen to none of them.
     NotAlone,
+    /// Another process runs as this member: the files are a copy.
+    RunsElsewhere {
+        /// Where it listens.
+        address: Box<str>,
+    },
     /// The consensus library stopped.
     Raft(Stopped),
     /// The log has a command that this program does not know.
@@ -98,6 +103,9 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         options.runtime.clone(),
     );
     let links = Arc::new(links);
+    if let Some(address) = twin(&links, &model, identity.member_id, &options.start).await {
+        return Err(StartError::RunsElsewhere { address });
+    }
     let network = Network::new(Arc::clone(&links));
     let raft = Raft::new(identity.member_id, config, network, log, machine)
         .await
@@ -125,6 +133,23 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         runtime: options.runtime,
     });
     Ok((member, model))
+}
+
+/// Where another process listens as this member, if one does. Two of one name could vote for two leaders; who moves
+/// has left its old address, so whoever proves to be this member there is another process.
+async fn twin(links: &Links, model: &Model, member_id: u64, start: &Start) -> Option<Box<str>> {
+    let Start::Member { address } = start else {
+        return None;
+    };
+    let known = {
+        let state = model.state.read();
+        state.member(member_id)?.profile.peer_address.clone()
+    };
+    if known.is_empty() || *known == **address {
+        return None;
+    }
+    links.probe(member_id, &known).await.ok()?;
+    Some(known)
 }
 
 /// Who takes part, as far as the own files tell. What the library tells of itself may not be there yet.

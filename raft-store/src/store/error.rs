@@ -175,6 +175,16 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// The data is a copy: the member that it belongs to runs somewhere else.
+    #[error(
+        "store in {} is a copy of that of a member that runs at {address:?}: two processes must never be one member; stop that one to move it here, or empty the directory and join as a new member", .path.display()
+    )]
+    RunsElsewhere {
+        /// The directory.
+        path: PathBuf,
+        /// Where the member runs.
+        address: Box<str>,
+    },
     /// Another member has this member's address.
     #[error(
         "member {by} has the peer address {address:?} already; remove that member first if it is gone for good, or choose another address"

@@ -174,6 +174,10 @@ fn start_error(path: &Path, error: StartError) -> OpenError {
         StartError::StateMissing => OpenError::StateMissing { path: path_buf },
         StartError::Removed => OpenError::Removed { path: path_buf },
         StartError::NotAlone => OpenError::NotAlone { path: path_buf },
+        StartError::RunsElsewhere { address } => OpenError::RunsElsewhere {
+            path: path_buf,
+            address,
+        },
         StartError::OtherMember(found) => OpenError::OtherMember {
             path: path_buf,
             found,

@@ -1,5 +1,7 @@
 //! Three members: what one takes, all have, whoever leads and whoever is gone.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -380,6 +382,46 @@ async fn an_admitted_member_that_never_comes_does_not_vote() {
         .await
         .unwrap();
     cluster.until_voting(1).await;
+    cluster.stop().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_member_that_runs_does_not_start_elsewhere() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let member = cluster.followers_of(leader)[0];
+    let other_path = cluster.path(0);
+    cluster.kill(member).await;
+    copy(&cluster.path(member), &other_path);
+    cluster.start(member).await.unwrap();
+    let elsewhere = Start::Member {
+        address: "elsewhere".to_owned(),
+    };
+    let options = Options {
+        data_dir: other_path,
+        start: elsewhere,
+        ..cluster.options(member)
+    };
+    let refused = Store::open(options).await.err();
+    assert!(
+        matches!(refused, Some(OpenError::RunsElsewhere { .. })),
+        "{refused:?}"
+    );
     cluster.stop().await;
 }
 
