@@ -25,6 +25,9 @@ pub(super) fn config(snapshot_every: u64) -> Result<Arc<Config>, openraft::Confi
         purge_batch_size: (snapshot_every / 4).clamp(1, 1024),
         install_snapshot_timeout: 600_000,
         max_payload_entries: 1024,
+        // Of a member whose disk was put back to an older copy: it is sent again what it forgot. Otherwise it would be
+        // asked for that without end, and never be up to date.
+        allow_log_reversion: Some(true),
         // A member that comes back is found soon.
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         ..Config::default()

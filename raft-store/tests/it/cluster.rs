@@ -401,6 +401,26 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_disk_is_put_back_to_an_older_copy_catches_up() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let member = cluster.followers_of(leader)[0];
+    let (path, older) = (cluster.path(member), cluster.path(0));
+    cluster.kill(member).await;
+    copy(&path, &older);
+    cluster.start(member).await.unwrap();
+    create(cluster.store(member), "acknowledged").await;
+    cluster.kill(member).await;
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(&older, &path).unwrap();
+    cluster.start(member).await.unwrap();
+    until_equal(&cluster).await;
+    assert!(has(cluster.store(member), "acknowledged"));
+    assert_eq!(cluster.leader().await, leader);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_member_that_runs_does_not_start_elsewhere() {
     let mut cluster = Cluster::of_three().await;
     let leader = cluster.leader().await;
