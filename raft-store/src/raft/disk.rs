@@ -1,7 +1,6 @@
 //! What this member's disk is watched for: a leader whose disk stalls keeps everybody waiting, and hands over.
 //! What is committed is written here when no entries come for it to go with.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::forward::address_of;
-use super::member::Shared;
+use super::member::{Shared, Stopped};
 use crate::codec::wire;
 use crate::storage::data_dir::DataDir;
 use crate::storage::flusher::Stall;
@@ -18,12 +17,12 @@ use crate::storage::flusher::Stall;
 #[derive(Debug)]
 pub(super) struct Disk {
     stall: Stall,
-    data_dir: PathBuf,
+    dir: Arc<DataDir>,
 }
 
 impl Disk {
-    pub(super) const fn new(stall: Stall, data_dir: PathBuf) -> Self {
-        Self { stall, data_dir }
+    pub(super) const fn new(stall: Stall, dir: Arc<DataDir>) -> Self {
+        Self { stall, dir }
     }
 
     /// For how long the oldest write has been waiting to be durable.
@@ -32,17 +31,27 @@ impl Disk {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        DataDir::is_full(&self.data_dir)
+        DataDir::is_full(self.dir.path())
     }
 }
 
-/// Gives up the lead while the disk stalls, if another voter's does not: on a host or storage that
-/// they share, an election would only add to the wait.
+/// Ends this member if its files are gone. Gives up the lead while the disk stalls, if another voter's does not: on a
+/// host or storage that they share, an election would only add to the wait.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_full = false;
     loop {
         due.tick().await;
+        let is_full = shared.disk.is_full();
+        if is_full && !was_full {
+            tracing::warn!("disk is full: the next write may fail, which ends this server");
+        }
+        was_full = is_full;
+        if !shared.disk.dir.is_in_place() {
+            shared.end(Stopped::files_gone());
+            return;
+        }
         if let Err(error) = shared.db.write_committed() {
             // Entries will fail to be written, too, and that stops this member.
             tracing::warn!(

@@ -59,6 +59,13 @@ impl Stopped {
         }
     }
 
+    pub(super) fn files_gone() -> Self {
+        Self {
+            reason: "its data directory was removed or replaced while it ran: what it wrote since is lost with it; put the directory back, or join as a new member".to_owned(),
+            is_orderly: false,
+        }
+    }
+
     pub(super) fn runtime_gone() -> Self {
         Self {
             reason: "the runtime of the store has ended".to_owned(),
@@ -156,7 +163,7 @@ impl Member {
             model: parts.model,
             forwarder,
             freshness: Freshness::default(),
-            disk: Disk::new(parts.stall, parts.dir.path().to_owned()),
+            disk: Disk::new(parts.stall, Arc::clone(&parts.dir)),
             granted: Granted::default(),
             leadership,
             ended: watch::Sender::new(None),

@@ -15,7 +15,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
@@ -26,7 +26,7 @@ use super::{OpenGuard, StorageError, crash};
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
     /// Outlives the lock.
     _guard: OpenGuard,
 }
@@ -76,7 +76,7 @@ impl DataDir {
         }
         let dir = Self {
             path: path.to_owned(),
-            _lock: Lock(lock),
+            lock: Lock(lock),
             _guard: guard,
         };
         dir.move_in()?;
@@ -88,6 +88,19 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether what was locked is still there. What is written to files that were removed is lost with the process.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let found = fs::metadata(self.path.join("LOCK")).map(place);
+        let held = self.lock.0.metadata().map(place);
+        match (found, held) {
+            (Ok(found), Ok(held)) => found == held,
+            (Err(error), _) => error.kind() != std::io::ErrorKind::NotFound,
+            // Not to be known now.
+            (Ok(_), Err(_)) => true,
+        }
     }
 
     pub(crate) fn raft(&self) -> PathBuf {
@@ -338,8 +351,20 @@ mod tests {
         let lock = || DataDir::lock(folder.path(), OpenGuard::new().0);
         let dir = lock().ok().unwrap();
         assert!(matches!(lock(), Err(LockError::Taken)));
-        let _copy = dir._lock.0.try_clone().unwrap();
+        let _copy = dir.lock.0.try_clone().unwrap();
         drop(dir);
         lock().ok().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_or_replaced_is_not_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let dir = DataDir::lock(&path, OpenGuard::new().0).ok().unwrap();
+        assert!(dir.is_in_place());
+        fs::remove_dir_all(&path).unwrap();
+        assert!(!dir.is_in_place());
+        let _other = DataDir::lock(&path, OpenGuard::new().0).ok().unwrap();
+        assert!(!dir.is_in_place());
     }
 }

@@ -446,6 +446,15 @@ async fn a_copy_of_a_member_that_runs_does_not_start_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_files_are_taken_away_stops() {
+    let mut cluster = Cluster::of_one(Limits::default()).await;
+    let member = cluster.leader().await;
+    fs::rename(cluster.path(member), cluster.path(0)).unwrap();
+    let reason = cluster.ended(member).await;
+    assert!(reason.contains("was removed or replaced"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_several_does_not_start_alone() {
     let mut cluster = Cluster::of_three().await;
     for member in cluster.members.keys().copied().collect::<Vec<_>>() {
