@@ -36,7 +36,7 @@ impl Line {
         room: usize,
     ) -> Result<Self, LinkError> {
         let connection = links.connection(member_id, address, lane).await;
-        let connection = connection.inspect_err(|_| links.note_contact(member_id, false))?;
+        let connection = connection.inspect_err(|error| links.note_missed(member_id, error))?;
         let (requests, waiting) = mpsc::channel(room);
         Ok(Self {
             answers: connection.exchange_in_order(waiting),
@@ -80,15 +80,19 @@ impl Line {
     /// Notes that no answer came in time.
     pub(super) fn timed_out(&self) -> LinkError {
         let late = Some(io::ErrorKind::TimedOut.into());
-        self.links.note_contact(self.member_id, false);
         self.links.note_silence(self.member_id, self.lane);
-        LinkError::NoAnswer(peer_error(self.member_id, &self.address, late))
+        self.missed(peer_error(self.member_id, &self.address, late))
     }
 
     fn broken(&self, error: Arc<PeerError>) -> LinkError {
-        self.links.note_contact(self.member_id, false);
         self.links
             .note_broken(self.member_id, self.lane, &self.connection, &error);
-        LinkError::NoAnswer(error)
+        self.missed(error)
+    }
+
+    fn missed(&self, error: Arc<PeerError>) -> LinkError {
+        let error = LinkError::NoAnswer(error);
+        self.links.note_missed(self.member_id, &error);
+        error
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use wire::peer_request::Request;
 use wire::peer_response::Response;
 
+use super::member::chain;
 use crate::codec::{DecodeError, Frame, wire};
 use crate::peer::{Lane, PeerAddress, PeerConnection, PeerConnector, PeerError};
 
@@ -158,16 +159,13 @@ impl Links {
     ) -> Result<Response, LinkError> {
         let request = self.request(member_id, request);
         let asked = self.exchange(member_id, address, lane, request, deadline);
-        let answer = timeout(deadline, asked).await;
-        if !matches!(answer, Ok(Ok(_))) {
-            self.note_contact(member_id, false);
-        }
-        let Ok(answer) = answer else {
+        let answer = timeout(deadline, asked).await.unwrap_or_else(|_elapsed| {
             self.note_silence(member_id, lane);
             let source = Some(io::ErrorKind::TimedOut.into());
-            return Err(LinkError::NoAnswer(peer_error(member_id, address, source)));
-        };
-        read_answer(member_id, &answer?)
+            Err(LinkError::NoAnswer(peer_error(member_id, address, source)))
+        });
+        let answer = answer.inspect_err(|error| self.note_missed(member_id, error))?;
+        read_answer(member_id, &answer)
     }
 
     /// A request as it goes over a connection.
@@ -209,8 +207,21 @@ impl Links {
         self.contacts.lock().get(&member_id)?.answered_at
     }
 
-    /// Tells once when a member has not been heard of for a while, and once when it is back.
-    pub(super) fn note_contact(&self, member_id: u64, has_answered: bool) {
+    /// A member answered; tells if it had been missed.
+    fn note_heard(&self, member_id: u64) {
+        let contact = Contact {
+            answered_at: Some(Instant::now()),
+            silent_since: None,
+            is_missed: false,
+        };
+        let before = self.contacts.lock().insert(member_id, contact);
+        if before.is_some_and(|before| before.is_missed) {
+            tracing::info!(member_id, "member answers again");
+        }
+    }
+
+    /// A member did not answer; tells once when that has lasted for a while.
+    pub(super) fn note_missed(&self, member_id: u64, error: &LinkError) {
         let now = Instant::now();
         let mut contacts = self.contacts.lock();
         let contact = contacts.entry(member_id).or_insert(Contact {
@@ -218,21 +229,11 @@ impl Links {
             silent_since: None,
             is_missed: false,
         });
-        if has_answered {
-            if contact.is_missed {
-                tracing::info!(member_id, "member answers again");
-            }
-            *contact = Contact {
-                answered_at: Some(now),
-                silent_since: None,
-                is_missed: false,
-            };
-            return;
-        }
         let since = *contact.silent_since.get_or_insert(now);
         if !contact.is_missed && since + MISSED_AFTER < now {
             contact.is_missed = true;
-            tracing::warn!(member_id, "member does not answer");
+            let cause = chain(error);
+            tracing::warn!(member_id, cause, "member does not answer");
         }
     }
 
@@ -400,7 +401,7 @@ impl Links {
 
     /// A member answered over this connection.
     pub(super) fn note_answered(&self, member_id: u64, lane: Lane) {
-        self.note_contact(member_id, true);
+        self.note_heard(member_id);
         if let Some(Slot::Open { silent_since, .. }) = self.slots.lock().get_mut(&(member_id, lane))
         {
             *silent_since = None;

@@ -169,7 +169,9 @@ impl Shared {
             self.ask_status(record.id, address, false, each).await
         });
         let answers = join_all(asked).await;
-        let newest = answers.iter().flatten().max_by_key(|answer| answer.term);
+        // Of one term, who knows its leader knows more than who has not heard of it.
+        let newest = answers.iter().flatten();
+        let newest = newest.max_by_key(|answer| (answer.term, answer.leader != 0));
         let leader = newest.map_or(0, |answer| answer.leader);
         let term = newest.map_or(0, |answer| answer.term);
         let last = answers.iter().flatten().map(|answer| answer.last_index);
