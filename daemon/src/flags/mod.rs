@@ -21,6 +21,7 @@ pub struct FlagSet {
     name: String,
     flags: BTreeMap<&'static str, Flag>,
     aliases: BTreeMap<&'static str, &'static str>,
+    takes_positionals: bool,
 }
 
 /// A check of a flag's text; the error's text ends the message `invalid value "…" for flag -x: `.
@@ -49,6 +50,16 @@ impl FlagSet {
             name: name.into(),
             flags: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            takes_positionals: true,
+        }
+    }
+
+    /// Refuses positionals, where one that is overlooked would do harm.
+    #[must_use]
+    pub fn without_positionals(self) -> Self {
+        Self {
+            takes_positionals: false,
+            ..self
         }
     }
 
@@ -133,7 +144,8 @@ impl FlagSet {
     /// the caller may ignore as SPIRE does.
     ///
     /// # Errors
-    /// [`FlagError::Help`] for `-h` and `-help` unless declared; [`FlagError::Invalid`] with Go's text.
+    /// [`FlagError::Help`] for `-h` and `-help` unless declared; [`FlagError::Invalid`] with Go's text, or for a
+    /// positional that is not taken.
     pub fn parse(self, arguments: &[String]) -> Result<Parsed, FlagError> {
         let usage = usage::render(&self);
         let mut aliases_used = Vec::new();
@@ -143,14 +155,14 @@ impl FlagSet {
             .map(|(name, flag)| (*name, Given::default_of(&flag.value)))
             .collect();
         let mut rest = arguments.iter();
-        loop {
+        let positionals = loop {
             let remaining = rest.as_slice();
             let Some((minuses, body)) = remaining.first().and_then(|text| as_flag(text)) else {
-                return Ok(Parsed::new(values, aliases_used, remaining, usage));
+                break remaining;
             };
             rest.next();
             if body.is_empty() {
-                return Ok(Parsed::new(values, aliases_used, rest.as_slice(), usage));
+                break rest.as_slice();
             }
             let outcome = self.parse_one(minuses, body, &mut rest, &mut values);
             match outcome {
@@ -158,6 +170,13 @@ impl FlagSet {
                 Err(Stop::Help) => return Err(FlagError::Help { usage }),
                 Err(Stop::Invalid(message)) => return Err(FlagError::Invalid { message, usage }),
             }
+        };
+        match positionals.first() {
+            Some(first) if !self.takes_positionals => {
+                let message = format!("{} takes flags only, not {first:?}", self.name);
+                Err(FlagError::Invalid { message, usage })
+            }
+            Some(_) | None => Ok(Parsed::new(values, aliases_used, positionals, usage)),
         }
     }
 

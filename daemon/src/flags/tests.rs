@@ -70,6 +70,21 @@ fn flags_end_at_the_first_positional() {
 }
 
 #[test]
+fn positional_is_refused_where_none_is_taken() {
+    let parse = |line| set().without_positionals().parse(&arguments(line));
+    assert!(parse("-ttl 5").is_ok() && parse("-ttl 5 --").is_ok());
+    for line in ["9 -ttl 5", "-ttl 5 9", "-- 9"] {
+        let Err(FlagError::Invalid { message, .. }) = parse(line) else {
+            panic!("{line} was taken");
+        };
+        assert!(
+            message.ends_with("takes flags only, not \"9\""),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn errors_have_the_words_of_go() {
     for (line, expected) in [
         ("-nosuchflag", "flag provided but not defined: -nosuchflag"),

@@ -24,7 +24,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tonic::Streaming;
 
-use super::connect;
+use super::{connect, flags};
 use crate::{
     cli::{api, quantity::quantity},
     cluster::cluster_id_text,
@@ -37,7 +37,7 @@ pub(super) fn command() -> Command {
         error_prefix: api::ERROR_PREFIX,
         deadline: None,
         flags: || {
-            api::flags("cluster backup")
+            flags("cluster backup")
                 .string("file", "", "File to write; must not be there yet.")
                 .string(
                     "sealKey",

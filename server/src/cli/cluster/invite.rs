@@ -12,7 +12,7 @@ use proto::{
     json,
 };
 
-use super::connect;
+use super::{connect, flags};
 use crate::cli::api;
 
 pub(super) fn command() -> Command {
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
         flags: || {
-            api::flags("cluster invite").duration(
+            flags("cluster invite").duration(
                 "ttl",
                 DEFAULT_TTL,
                 "How long the invitation is good for.",

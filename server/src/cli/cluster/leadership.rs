@@ -6,7 +6,7 @@ use daemon::{
 };
 use proto::{conclave::cluster::v1::TransferRequest, json};
 
-use super::{connect, member_id};
+use super::{connect, flags, member_id};
 use crate::cli::api;
 
 pub(super) fn transfer_command() -> Command {
@@ -16,7 +16,7 @@ pub(super) fn transfer_command() -> Command {
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
         flags: || {
-            api::flags("cluster transfer").integer(
+            flags("cluster transfer").integer(
                 "to",
                 0,
                 "ID of the member that is to lead; without it, the one that is the most up to date.",

@@ -10,7 +10,7 @@ use proto::{
     json,
 };
 
-use super::{connect, member_id};
+use super::{connect, flags, member_id};
 use crate::cli::api;
 
 pub(super) fn leave_command() -> Command {
@@ -19,7 +19,7 @@ pub(super) fn leave_command() -> Command {
         synopsis: "Takes the member that is asked out of its cluster for good and stops it.",
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
-        flags: || api::flags("cluster leave"),
+        flags: || flags("cluster leave"),
         run: |parsed, terminal| Box::pin(leave(parsed, terminal)),
     }
 }
@@ -30,7 +30,7 @@ pub(super) fn remove_command() -> Command {
         synopsis: "Takes a member out of the cluster for good, dead or alive.",
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
-        flags: || api::flags("cluster remove").integer("id", 0, "ID of the member."),
+        flags: || flags("cluster remove").integer("id", 0, "ID of the member."),
         run: |parsed, terminal| Box::pin(remove(parsed, terminal)),
     }
 }

@@ -14,11 +14,15 @@ mod start;
 mod status;
 mod table;
 
-use daemon::{command_line::Command, flags::Parsed};
+use daemon::{
+    command_line::Command,
+    flags::{FlagSet, Parsed},
+};
 use proto::conclave::cluster::v1::cluster_client::ClusterClient;
 use tonic::transport::Channel;
 
 use super::api;
+use crate::config;
 
 pub(super) fn commands() -> [Command; 12] {
     [
@@ -35,6 +39,16 @@ pub(super) fn commands() -> [Command; 12] {
         status::command(),
         status::members_command(),
     ]
+}
+
+/// Flags of a command that asks a member. A word beside them is refused: `leave 3` is not to take out whoever is asked.
+fn flags(command: &'static str) -> FlagSet {
+    api::flags(command).without_positionals()
+}
+
+/// Flags of a command that works on the data directory of a server.
+fn run_flags(command: &str) -> FlagSet {
+    config::run_flags(command).without_positionals()
 }
 
 async fn connect(parsed: &Parsed) -> anyhow::Result<ClusterClient<Channel>> {
@@ -59,9 +73,17 @@ fn member_id(parsed: &Parsed, flag: &str) -> anyhow::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use daemon::flags::FlagSet;
-
     use super::*;
+
+    #[test]
+    fn no_command_overlooks_a_word_beside_its_flags() {
+        for command in commands() {
+            let flags = (command.flags)();
+            let error = flags.parse(&["3".to_owned()]).unwrap_err().to_string();
+            let expected = format!("{} takes flags only, not \"3\"", command.words);
+            assert_eq!(error, expected);
+        }
+    }
 
     #[test]
     fn only_a_positive_number_is_a_members_id() {

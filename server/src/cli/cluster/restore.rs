@@ -17,6 +17,7 @@ use raft_store::{
     recover::{self, Plan, Recovery},
 };
 
+use super::run_flags;
 use crate::{
     cli::{api, quantity::quantity},
     cluster::cluster_id_text,
@@ -30,9 +31,7 @@ pub(super) fn restore_command() -> Command {
         synopsis: "Makes a new cluster of one from a backup, in an empty data directory.",
         error_prefix: api::ERROR_PREFIX,
         deadline: None,
-        flags: || {
-            config::run_flags("cluster restore").string("file", "", "The backup to restore from.")
-        },
+        flags: || run_flags("cluster restore").string("file", "", "The backup to restore from."),
         run: |parsed, terminal| Box::pin(restore(parsed, terminal)),
     }
 }
@@ -44,7 +43,7 @@ pub(super) fn recover_command() -> Command {
         error_prefix: api::ERROR_PREFIX,
         deadline: None,
         flags: || {
-            config::run_flags("cluster recover")
+            run_flags("cluster recover")
                 .boolean(
                     "dryRun",
                     "Tell what is there and what may be lost; change nothing.",

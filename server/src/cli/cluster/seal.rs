@@ -9,7 +9,7 @@ use proto::{
     json,
 };
 
-use super::connect;
+use super::{connect, flags};
 use crate::cli::{api, quantity::quantity};
 
 pub(super) fn rotate_command() -> Command {
@@ -18,7 +18,7 @@ pub(super) fn rotate_command() -> Command {
         synopsis: "Seals every stored secret with a new data key and drops the old ones.",
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
-        flags: || api::flags("cluster rotate-seal"),
+        flags: || flags("cluster rotate-seal"),
         run: |parsed, terminal| Box::pin(rotate(parsed, terminal)),
     }
 }

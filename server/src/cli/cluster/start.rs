@@ -9,6 +9,7 @@ use daemon::{
 };
 use identity::clock::SystemClock;
 
+use super::run_flags;
 use crate::{
     app,
     cli::{api, run},
@@ -23,7 +24,7 @@ pub(super) fn init_command() -> Command {
         synopsis: "Makes the first member of a new cluster, ready to run.",
         error_prefix: api::ERROR_PREFIX,
         deadline: None,
-        flags: || config::run_flags("cluster init"),
+        flags: || run_flags("cluster init"),
         run: |parsed, terminal| Box::pin(init(parsed, terminal)),
     }
 }
@@ -35,7 +36,7 @@ pub(super) fn join_command() -> Command {
         error_prefix: api::ERROR_PREFIX,
         deadline: None,
         flags: || {
-            config::run_flags("cluster join")
+            run_flags("cluster join")
                 .string(
                     "invite",
                     "",

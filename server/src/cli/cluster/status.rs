@@ -16,7 +16,7 @@ use proto::{
 };
 use serde_json::Value;
 
-use super::{change, connect, table};
+use super::{change, connect, flags, table};
 use crate::cli::api;
 
 pub(super) fn command() -> Command {
@@ -25,7 +25,7 @@ pub(super) fn command() -> Command {
         synopsis: "Shows how every member of the cluster is.",
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
-        flags: || api::flags("cluster status"),
+        flags: || flags("cluster status"),
         run: |parsed, terminal| Box::pin(status(parsed, terminal)),
     }
 }
@@ -36,7 +36,7 @@ pub(super) fn members_command() -> Command {
         synopsis: "Lists the members of the cluster.",
         error_prefix: api::ERROR_PREFIX,
         deadline: api::DEADLINE,
-        flags: || api::flags("cluster members"),
+        flags: || flags("cluster members"),
         run: |parsed, terminal| Box::pin(members(parsed, terminal)),
     }
 }
