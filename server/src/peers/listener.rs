@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use daemon::supervisor::Shutdown;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -81,12 +82,14 @@ impl Door {
 }
 
 impl Listener {
-    /// Binds `address`, host and port.
+    /// Binds `address`, host and port: the member's own.
     ///
     /// # Errors
     /// The address is taken, not ours, or not known.
-    pub(super) async fn bind(address: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?.into_std()?;
+    pub(super) async fn bind(address: &str) -> anyhow::Result<Self> {
+        let bound = TcpListener::bind(address).await;
+        let bound = bound.and_then(TcpListener::into_std);
+        let listener = bound.with_context(|| format!("cannot listen on peer_address {address}"))?;
         Ok(Self { listener })
     }
 

@@ -57,9 +57,7 @@ impl Arrival {
         cluster: &Cluster,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let listener = Listener::bind(&cluster.peer_address)
-            .await
-            .with_context(|| format!("cannot listen on peer_address {}", cluster.peer_address))?;
+        let listener = Listener::bind(&cluster.peer_address).await?;
         let Beginning { start, identity } = begin(config, cluster, Arc::clone(clock)).await?;
         let material = first_material(identity.as_ref())?;
         let seal = FileSeal::at(&config.seal_key_path);

@@ -15,6 +15,7 @@ use raft_store::{Driver, FORMATS, FileSeal, Identity, Options, Start, Store};
 use crate::config::{Cluster, Config, FirstStart};
 use crate::peers::identity::{IdentityFile, IdentityFileError, PeerIdentity};
 use crate::peers::join::{self, Applicant, Invite};
+use crate::peers::listener::Listener;
 
 /// As what a member starts, and what it shows to its peers at first.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ pub(crate) async fn found(config: &Config) -> anyhow::Result<(Store, Driver)> {
 /// returns who this host is now.
 ///
 /// # Errors
-/// There are data already, or the cluster refused; with the way out.
+/// There are data already, this host cannot listen for members, or the cluster refused; with the way out.
 pub async fn join_cluster(
     config: &Config,
     invite: &str,
@@ -71,6 +72,8 @@ pub async fn join_cluster(
     daemon::process::make_data_dir(&config.data_dir)?;
     let place = Place::of(config, a_member(config)?)?;
     place.ensure_empty()?;
+    // Before the invitation is used up for an address where nobody would answer.
+    drop(Listener::bind(&place.cluster.peer_address).await?);
     let joined = place.join(&invite.parse()?, clock).await?;
     Ok(Identity {
         cluster_id: joined.cluster_id,

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use daemon::port::free_port;
 use daemon::supervisor::{Shutdown, chain};
-use identity::clock::{Clock as _, SystemClock};
+use identity::clock::{Clock, SystemClock};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::tls::{ALPN_PEER, KeyExchange, SharedTlsMaterial, TlsMaterial};
@@ -26,7 +26,7 @@ use server::app::App;
 use server::config::{Cluster, Config, FirstStart};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -360,7 +360,7 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     rival.config.cluster.as_mut().unwrap().peer_address = first.peer_address().to_owned();
     let refused = rival.refusal(&invite).await;
     assert!(
-        refused.contains("member 1 has this peer address"),
+        refused.contains("cannot listen on peer_address"),
         "{refused}"
     );
 
@@ -445,8 +445,13 @@ async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
     let first = Host::founder().await;
     let invite = first.invite().await;
     let mut host = Host::new(FirstStart::Join(invite.clone().into()));
-    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
-    let joined = joined.await.unwrap();
+    let join = || server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    let taken = TcpListener::bind(host.peer_address()).await.unwrap();
+    let refused = join().await.unwrap_err().to_string();
+    let expected = "cannot listen on peer_address ";
+    assert!(refused.starts_with(expected), "{refused}");
+    drop(taken);
+    let joined = join().await.unwrap();
     host.start().await.unwrap();
     let status = host.member().store.status().unwrap();
     assert_eq!(status.member_id, joined.member_id);
@@ -473,7 +478,7 @@ async fn nobody_but_a_member_speaks_on_the_peer_port() {
         let bundles = [Arc::new(agents.bundle()), Arc::new(impostors.bundle())];
         let material = SharedTlsMaterial::new(TlsMaterial::new(svid, bundles).unwrap());
         let expected = SpiffeId::parse(&format!("spiffe://{peers}/member/1")).unwrap();
-        let clock = || Arc::new(SystemClock) as Arc<dyn identity::clock::Clock>;
+        let clock = || Arc::new(SystemClock) as Arc<dyn Clock>;
         let shown =
             identity::tls::client_config(material, expected.clone(), KeyExchange::Any, clock())
                 .unwrap();
