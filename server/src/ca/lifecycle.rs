@@ -81,12 +81,17 @@ pub(super) fn next_step(
     match (active, next) {
         (None, Some(next)) => Some(Step::Activate(next.id.clone())),
         (Some(active), Some(next)) => {
-            let due = activate_at(active) <= now || superseded(active);
+            let due = activate_at(active) <= now || superseded(active) || is_early(active, now);
             due.then(|| Step::Activate(next.id.clone()))
         }
-        (Some(active), None) if now < prepare_at(active) && !superseded(active) => None,
+        (Some(active), None)
+            if now < prepare_at(active) && !superseded(active) && !is_early(active, now) =>
+        {
+            None
+        }
         (active, None) => {
-            let is_urgent = active.is_none_or(|active| activate_at(active) <= now);
+            let is_urgent =
+                active.is_none_or(|active| activate_at(active) <= now || is_early(active, now));
             let making_room = make_room(kind, authorities, is_urgent);
             making_room.or_else(|| prepare(kind, authorities, above, now))
         }
@@ -121,6 +126,17 @@ fn is_below_another(kind: AuthorityKind, authority: &AuthorityRecord, above: Abo
             Above::Root(root) => authority.issuer_id.as_ref() != Some(&root.id),
             Above::Upstream => authority.upstream_chain.is_none(),
         }
+}
+
+/// Whether nothing can be signed with `active` for a good while yet: a leader whose clock was ahead made it. A root
+/// stays, since a clock that is late must not push out what everybody believes.
+fn is_early(active: &AuthorityRecord, now: UnixTime) -> bool {
+    match active.kind {
+        AuthorityKind::X509Intermediate | AuthorityKind::Jwt => {
+            now.saturating_add(MAX_GRACE) < active.issued_at
+        }
+        AuthorityKind::X509Root | AuthorityKind::Peer => false,
+    }
 }
 
 /// An old intermediate that is one too many, since a root that takes over brings its own.

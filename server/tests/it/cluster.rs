@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use daemon::port::free_port;
 use daemon::supervisor::{Shutdown, chain};
-use identity::clock::{Clock, SystemClock};
+use identity::clock::{Clock, FakeClock, SystemClock};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::tls::{ALPN_PEER, KeyExchange, SharedTlsMaterial, TlsMaterial};
@@ -82,8 +82,12 @@ impl Host {
     }
 
     async fn start(&mut self) -> anyhow::Result<()> {
+        self.start_at(Arc::new(SystemClock)).await
+    }
+
+    async fn start_at(&mut self, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
         let shutdown = Shutdown::new();
-        let started = App::start(&self.config, Arc::new(SystemClock), shutdown.clone());
+        let started = App::start(&self.config, clock, shutdown.clone());
         let app = tokio::time::timeout(DEADLINE, started).await.unwrap()?;
         let mut member = Member {
             store: app.store().clone(),
@@ -155,6 +159,20 @@ impl Host {
                 return;
             }
             assert!(Instant::now() < deadline, "{seen} entries of {count}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What the member keeps of its identity, once that is something else.
+    async fn identity_other_than(&self, kept: Option<Vec<u8>>) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let found = std::fs::read(self.data_dir().join("peer.sealed")).ok();
+            match found {
+                Some(found) if kept.as_ref() != Some(&found) => return found,
+                Some(_) | None => {}
+            }
+            assert!(Instant::now() < deadline, "identity stays as it is");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -457,6 +475,22 @@ async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
     assert_eq!(status.member_id, joined.member_id);
     first.create("/a").await;
     host.sees(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_whose_clock_was_ahead_is_believed_again_once_it_is_right() {
+    let mut first = Host::founder().await;
+    let kept = first.identity_other_than(None).await;
+    first.stop().await;
+    // Past half of the life of its certificate, which it replaces by one of the future.
+    let twenty_days = Duration::from_secs(20 * 24 * 3600);
+    let ahead = SystemClock.now().saturating_add(twenty_days);
+    let ahead = Arc::new(FakeClock::new(ahead));
+    first.start_at(ahead).await.unwrap();
+    first.identity_other_than(Some(kept)).await;
+    first.stop().await;
+    first.start().await.unwrap();
+    first.invites_another().await.is_one_of(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

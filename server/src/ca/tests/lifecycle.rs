@@ -77,6 +77,38 @@ fn successor_is_prepared_at_half_and_takes_over_at_five_sixths() {
 }
 
 #[test]
+fn what_a_clock_ahead_has_made_is_replaced_but_a_root() {
+    let future = || authority("f", AuthorityState::Active, 72);
+    let next = || authority("n", AuthorityState::Published, 1);
+    let over = Some(Step::Activate("n".into()));
+    assert_eq!(jwt(vec![future()], 1), Some(Step::Prepare));
+    assert_eq!(jwt(vec![future(), next()], 1), over);
+    let full = || {
+        vec![
+            future(),
+            authority("a", AuthorityState::Old, 71),
+            authority("b", AuthorityState::Old, 70),
+        ]
+    };
+    assert_eq!(jwt(full(), 1), Some(Step::Remove("b".into())));
+    let intermediate_ahead = AuthorityRecord {
+        kind: AuthorityKind::X509Intermediate,
+        ..below("root", "f", AuthorityState::Active, 72)
+    };
+    assert_eq!(
+        intermediate(vec![intermediate_ahead], 1),
+        Some(Step::Prepare)
+    );
+    let root_ahead = AuthorityRecord {
+        kind: AuthorityKind::X509Root,
+        ..future()
+    };
+    let roots = [Arc::new(root_ahead)];
+    let step = next_step(AuthorityKind::X509Root, &roots, Above::Nobody, at(1));
+    assert_eq!(step, None);
+}
+
+#[test]
 fn what_an_operator_prepared_early_is_left_alone_until_its_time() {
     let active = || authority("a", AuthorityState::Active, 0);
     let early = || authority("b", AuthorityState::Published, 1);

@@ -135,9 +135,12 @@ impl IdentityTask {
         active: &CertificateDer<'_>,
     ) -> bool {
         let (start, end) = (held.svid.not_before(), held.svid.not_after());
+        let now = self.clock.now();
         (held.cluster_id, held.member_id) == own
             && held.svid.chain().get(1) == Some(active)
-            && !lifetime::rotation_due(start, end, self.clock.now(), 0.0)
+            // It may be one of the future: made while the clock was ahead.
+            && start <= now
+            && !lifetime::rotation_due(start, end, now, 0.0)
     }
 
     fn issue(&self, cluster_id: [u8; 16], member_id: u64) -> Result<X509Svid, IdentityError> {
