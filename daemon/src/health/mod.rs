@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tracing::warn;
 
 pub use self::endpoint::{BindError, Endpoint, bind};
@@ -164,6 +165,7 @@ impl Check {
     where
         F: Future<Output = Result<(), String>>,
     {
+        let mut told = None;
         loop {
             let outcome = tokio::select! {
                 outcome = tokio::time::timeout(PROBE_DEADLINE, probe()) => outcome,
@@ -171,11 +173,12 @@ impl Check {
             };
             let pause = match outcome {
                 Ok(Ok(())) => {
+                    told = None;
                     self.set_ready();
                     PAUSE_WHEN_READY
                 }
-                Ok(Err(reason)) => self.fail(reason),
-                Err(_) => self.fail("probe did not end in time".to_owned()),
+                Ok(Err(reason)) => self.fail(reason, &mut told),
+                Err(_) => self.fail("probe did not end in time".to_owned(), &mut told),
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -184,13 +187,19 @@ impl Check {
         }
     }
 
-    fn fail(&self, reason: String) -> Duration {
-        warn!(
-            subsystem_name = "health",
-            check = self.name,
-            reason,
-            "health check failed"
-        );
+    /// What fails for one reason for long is told once a minute.
+    fn fail(&self, reason: String, told: &mut Option<(String, Instant)>) -> Duration {
+        let is_known =
+            |(known, at): &(String, Instant)| *known == reason && at.elapsed() < TOLD_AGAIN_AFTER;
+        if !told.as_ref().is_some_and(is_known) {
+            *told = Some((reason.clone(), Instant::now()));
+            warn!(
+                subsystem_name = "health",
+                check = self.name,
+                reason,
+                "health check failed"
+            );
+        }
         self.set_unready(reason);
         PAUSE_WHEN_UNREADY
     }
@@ -203,12 +212,28 @@ impl Check {
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE_WHEN_READY: Duration = Duration::from_secs(60);
 const PAUSE_WHEN_UNREADY: Duration = Duration::from_secs(1);
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failure_that_lasts_is_told_once_a_minute() {
+        let check = Checks::new().register("server.ca");
+        let mut told = None;
+        let mut lines = Vec::new();
+        for reason in ["no key"; 120].into_iter().chain(["no room"]) {
+            check.fail(reason.to_owned(), &mut told);
+            lines.extend(told.clone());
+            tokio::time::advance(PAUSE_WHEN_UNREADY).await;
+        }
+        lines.dedup();
+        let reasons = lines.iter().map(|(reason, _)| reason.as_str());
+        assert_eq!(reasons.collect::<Vec<_>>(), ["no key", "no key", "no room"]);
+    }
 
     #[test]
     fn registered_subsystem_is_unready_until_it_speaks() {
@@ -238,7 +263,7 @@ mod tests {
     async fn probe_runs_each_second_until_ready_then_each_minute() {
         let checks = Checks::new();
         let calls = AtomicUsize::new(0);
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let probe = || {
             let call = calls.fetch_add(1, Ordering::Relaxed);
             let at_s = started.elapsed().as_secs();

@@ -27,6 +27,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
+use crate::peers::complaints::Complaints;
 use crate::peers::connector::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, STREAM_WINDOW_BYTES};
 use crate::peers::exchange::PeerService;
 use crate::peers::join::{Admission, Exporter, JoinService, MAX_JOIN_LEN_BYTES};
@@ -50,6 +51,7 @@ pub(crate) struct Door {
     join_tls: Arc<ServerConfig>,
     connections: Semaphore,
     strangers: Places,
+    complaints: Complaints,
     joiners: Places,
 }
 
@@ -76,6 +78,7 @@ impl Door {
             join_tls: Arc::new(join_tls),
             connections: Semaphore::new(MAX_CONNECTIONS),
             strangers: Places::new(MAX_STRANGERS, MAX_STRANGERS / 4),
+            complaints: Complaints::new(),
             joiners: Places::new(MAX_JOINERS, MAX_JOINERS / 4),
         })
     }
@@ -141,8 +144,10 @@ impl Door {
         let (stream, guest) = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
             Ok(Ok(arrived)) => arrived,
             Ok(Err(error)) => {
-                let cause = identity::tls::handshake_failure(&error);
-                tracing::warn!(%address, cause, "refused a connection to the peer port");
+                if let Some(left_out) = self.complaints.allow() {
+                    let cause = identity::tls::handshake_failure(&error);
+                    tracing::warn!(%address, cause, left_out, "refused a connection to the peer port");
+                }
                 return;
             }
             Err(_elapsed) => {

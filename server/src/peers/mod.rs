@@ -5,6 +5,7 @@
 //! domain of their own (`name`), come from an authority of their own, and open no other door;
 //! nobody else's opens this one.
 
+mod complaints;
 mod connector;
 mod envelope;
 mod exchange;
