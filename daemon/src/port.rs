@@ -32,7 +32,8 @@ pub fn free_port() -> io::Result<u16> {
 const FIRST: u16 = 16_000;
 const COUNT: u16 = 16_000;
 
-/// Divides no power of [`COUNT`], so that neighbours among processes are far apart.
+/// How far apart processes with neighbouring ids begin. It shares no factor with [`COUNT`], so that all of the ports are
+/// begun at before one is again.
 const STRIDE: u32 = 251;
 
 #[cfg(test)]
