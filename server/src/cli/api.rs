@@ -31,7 +31,35 @@ pub(super) async fn connect(parsed: &Parsed) -> anyhow::Result<Channel> {
     Ok(dial(&path, DialTarget::Url).await?)
 }
 
+/// The token of the page after the one that `asked` was for, `None` after the last.
+///
+/// # Errors
+/// The server names the same page again, and would for ever.
+pub(super) fn next_page(asked: &str, told: String) -> anyhow::Result<Option<String>> {
+    anyhow::ensure!(
+        told.is_empty() || told != asked,
+        "the server goes round in circles: it gave the same page token twice"
+    );
+    Ok(Some(told).filter(|token| !token.is_empty()))
+}
+
 /// What a call answered, its error in the words of [`RpcError`].
 pub(super) fn answer<T>(outcome: Result<tonic::Response<T>, tonic::Status>) -> Result<T, RpcError> {
     Ok(outcome?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_leads_to_itself_is_the_end_of_patience() {
+        let next = |asked, told: &str| next_page(asked, told.to_owned());
+        assert_eq!(next("", "").unwrap(), None);
+        assert_eq!(next("", "c1-1").unwrap().as_deref(), Some("c1-1"));
+        assert_eq!(next("c1-1", "c1-2").unwrap().as_deref(), Some("c1-2"));
+        assert_eq!(next("c1-2", "").unwrap(), None);
+        let error = next("c1-1", "c1-1").unwrap_err().to_string();
+        assert!(error.contains("the same page token twice"), "{error}");
+    }
 }

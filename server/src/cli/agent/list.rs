@@ -70,13 +70,13 @@ pub(super) async fn matching(
             filter: Some(filter.clone()),
             output_mask,
             page_size: PAGE_SIZE,
-            page_token,
+            page_token: page_token.clone(),
         };
         let page = api::answer(client.list_agents(request).await)?;
         agents.extend(page.agents);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(agents);
+        match api::next_page(&page_token, page.next_page_token)? {
+            Some(next) => page_token = next,
+            None => return Ok(agents),
         }
     }
 }

@@ -98,18 +98,16 @@ async fn list_all(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()
     let format = BundleFormat::chosen(parsed)?;
     let mut client = BundleClient::new(api::connect(parsed).await?);
     let mut all = ListFederatedBundlesResponse::default();
-    loop {
+    let mut next = Some(String::new());
+    while let Some(page_token) = next {
         let request = ListFederatedBundlesRequest {
             output_mask: None,
             page_size: PAGE_SIZE,
-            page_token: all.next_page_token.clone(),
+            page_token: page_token.clone(),
         };
         let page = api::answer(client.list_federated_bundles(request).await)?;
         all.bundles.extend(page.bundles);
-        all.next_page_token = page.next_page_token;
-        if all.next_page_token.is_empty() {
-            break;
-        }
+        next = api::next_page(&page_token, page.next_page_token)?;
     }
     match output {
         OutputFormat::Json => terminal.line(&json::render_message(&all)?),

@@ -104,13 +104,13 @@ async fn list(
             filter: Some(filter.clone()),
             output_mask: None,
             page_size: PAGE_SIZE,
-            page_token,
+            page_token: page_token.clone(),
         };
         let page = api::answer(client.list_entries(request).await)?;
         entries.extend(page.entries);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(entries);
+        match api::next_page(&page_token, page.next_page_token)? {
+            Some(next) => page_token = next,
+            None => return Ok(entries),
         }
     }
 }

@@ -88,18 +88,17 @@ async fn list(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
 async fn all(parsed: &Parsed) -> anyhow::Result<ListFederationRelationshipsResponse> {
     let mut client = TrustDomainClient::new(api::connect(parsed).await?);
     let mut all = ListFederationRelationshipsResponse::default();
-    loop {
+    let mut next = Some(String::new());
+    while let Some(page_token) = next {
         let request = ListFederationRelationshipsRequest {
             output_mask: None,
             page_size: PAGE_SIZE,
-            page_token: std::mem::take(&mut all.next_page_token),
+            page_token: page_token.clone(),
         };
         let page = api::answer(client.list_federation_relationships(request).await)?;
         all.federation_relationships
             .extend(page.federation_relationships);
-        if page.next_page_token.is_empty() {
-            return Ok(all);
-        }
-        all.next_page_token = page.next_page_token;
+        next = api::next_page(&page_token, page.next_page_token)?;
     }
+    Ok(all)
 }
