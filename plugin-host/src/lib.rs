@@ -18,6 +18,7 @@ mod connection;
 pub mod fuzzing;
 mod handshake;
 pub mod host_services;
+mod introduction;
 mod keeper;
 mod life;
 mod output;

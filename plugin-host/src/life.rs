@@ -9,12 +9,8 @@ use proto::grpc::health::v1::health_client::HealthClient;
 use proto::plugin::Empty;
 use proto::plugin::grpc_controller_client::GrpcControllerClient;
 use proto::plugin::grpc_stdio_client::GrpcStdioClient;
-use proto::spire::service::common::config::v1::config_client::ConfigClient;
-use proto::spire::service::common::config::v1::{
-    ConfigureRequest, CoreConfiguration, ValidateRequest, config_server,
-};
+use proto::spire::service::private::init::v1::DeinitRequest;
 use proto::spire::service::private::init::v1::init_client::InitClient;
-use proto::spire::service::private::init::v1::{DeinitRequest, InitRequest};
 use tokio::io::BufReader;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -25,6 +21,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::connection::{ConnectError, connect};
 use crate::handshake::{self, HandshakeError};
 use crate::host_services::HostServices;
+use crate::introduction::{Introduced, within};
 use crate::output::{LogWriter, read_line};
 use crate::process::{Pipes, Process, SpawnError};
 use crate::settings::Settings;
@@ -72,8 +69,7 @@ const HEALTH_NAME: &str = "plugin";
 /// A running plugin. Dropped, its process is killed.
 pub(crate) struct Life {
     process: Process,
-    channel: Channel,
-    has_config: bool,
+    plugin: Introduced,
     end: Shutdown,
     /// What reads its output and offers it services.
     _attendants: JoinSet<()>,
@@ -118,20 +114,18 @@ impl Life {
         let broker = Broker::bind().await?;
         let served = broker.serve(channel.clone(), &host.services, end.clone());
         attendants.spawn(served.in_current_span());
-        let mut life = Self {
+        let plugin = Introduced::new(channel, settings.kind, host).await?;
+        Ok(Self {
             process,
-            channel,
-            has_config: false,
+            plugin,
             end,
             _attendants: attendants,
-        };
-        life.init(settings, host).await?;
-        Ok(life)
+        })
     }
 
     /// The connection.
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.plugin.channel()
     }
 
     /// Returns when the process has ended, with how. Cancel-safe.
@@ -147,28 +141,6 @@ impl Life {
         self.process.kill();
     }
 
-    async fn init(&mut self, settings: &Settings, host: &Host) -> Result<(), StartError> {
-        let request = InitRequest {
-            host_service_names: host.services.names(),
-        };
-        let mut client = InitClient::new(self.channel());
-        let answer = within(host.limits.start, client.init(request)).await;
-        let found = answer
-            .map_err(StartError::Init)?
-            .into_inner()
-            .plugin_service_names;
-        let wanted = settings.kind.service();
-        if !found.iter().any(|name| name == wanted) {
-            return Err(StartError::WrongService { wanted, found });
-        }
-        self.has_config = found.iter().any(|name| name == config_server::SERVICE_NAME);
-        let known = [wanted, config_server::SERVICE_NAME];
-        for name in found.iter().filter(|name| !known.contains(&name.as_str())) {
-            warn!(plugin_service = %name, "Unsupported plugin service found");
-        }
-        Ok(())
-    }
-
     /// Has the plugin take `data`, which nothing but the plugin understands.
     ///
     /// # Errors
@@ -178,20 +150,7 @@ impl Life {
         data: Option<&str>,
         host: &Host,
     ) -> Result<(), StartError> {
-        let text = match (self.has_config, data) {
-            (false, None) => return Ok(()),
-            (false, Some(_)) => return Err(StartError::NoConfig),
-            (true, data) => data.unwrap_or_default(),
-        };
-        let request = ConfigureRequest {
-            core_configuration: Some(CoreConfiguration {
-                trust_domain: host.trust_domain.clone(),
-            }),
-            hcl_configuration: text.to_owned(),
-        };
-        let mut client = ConfigClient::new(self.channel());
-        let answer = within(host.limits.start, client.configure(request)).await;
-        answer.map(drop).map_err(StartError::Configure)
+        self.plugin.configure(data, host).await
     }
 
     /// What the plugin has to say against `data`, without taking it.
@@ -203,24 +162,7 @@ impl Life {
         data: Option<&str>,
         host: &Host,
     ) -> Result<Vec<String>, StartError> {
-        if !self.has_config {
-            return match data {
-                None => Ok(Vec::new()),
-                Some(_) => Err(StartError::NoConfig),
-            };
-        }
-        let request = ValidateRequest {
-            core_configuration: Some(CoreConfiguration {
-                trust_domain: host.trust_domain.clone(),
-            }),
-            hcl_configuration: data.unwrap_or_default().to_owned(),
-        };
-        let mut client = ConfigClient::new(self.channel());
-        match within(host.limits.start, client.validate(request)).await {
-            Ok(answer) => Ok(answer.into_inner().notes),
-            Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
-            Err(status) => Err(StartError::Configure(status)),
-        }
+        self.plugin.validate(data, host).await
     }
 
     /// Whether the plugin answers anything at all.
@@ -251,18 +193,6 @@ impl Life {
         {
             debug!("plugin failed to exit gracefully");
         }
-    }
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(Status::deadline_exceeded(format!(
-            "no answer within {limit:?}"
-        ))),
     }
 }
 
