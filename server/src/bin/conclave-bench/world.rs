@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::{Clock, SystemClock};
-use identity::secret::KeyType;
-use identity::trust_domain::TrustDomain;
 use raft_store::{FileSeal, Options, Store};
-use server::ca::{Ca, DistinguishedName, Policy};
+use server::ca::{Ca, Policy};
+use server::config::{self, LoadArgs};
 use tokio::task::JoinSet;
 
 /// What is measured.
@@ -27,7 +26,7 @@ impl World {
         let options = Options::new(directory.join("data"), Box::new(seal));
         let (store, driver) = Store::start(options, Duration::from_secs(60)).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (ca, authorities) = Ca::open(store.clone(), clock, policy()?);
+        let (ca, authorities) = Ca::open(store.clone(), clock, policy(directory)?);
         let shutdown = daemon::supervisor::Shutdown::new();
         let mut tasks = JoinSet::new();
         let requested = shutdown.clone();
@@ -56,21 +55,11 @@ impl World {
     }
 }
 
-fn policy() -> anyhow::Result<Policy> {
-    const HOUR: Duration = Duration::from_secs(3600);
-    Ok(Policy {
-        trust_domain: TrustDomain::parse("example.org")?,
-        ca_ttl: 24 * HOUR,
-        ca_key_type: KeyType::EcP256,
-        jwt_key_type: KeyType::EcP256,
-        ca_subject: DistinguishedName::new(&["US".to_owned()], &["SPIFFE".to_owned()], ""),
-        svid_subject: DistinguishedName::svid_default(),
-        jwt_enabled: true,
-        jwt_issuer: None,
-        x509_svid_ttl: HOUR,
-        jwt_svid_ttl: HOUR / 12,
-        agent_ttl: HOUR,
-        signing_max_staleness: None,
-        peer_trust_domain: None,
-    })
+/// That of a server without any settings.
+fn policy(directory: &Path) -> anyhow::Result<Policy> {
+    let path = directory.join("server.conf");
+    let settings = r#"server { trust_domain = "example.org" data_dir = "data" }"#;
+    std::fs::write(&path, settings)?;
+    let config = config::load(&LoadArgs::from_path(path))?;
+    Ok(Policy::from_config(&config))
 }
