@@ -300,7 +300,12 @@ impl Foundation {
     ) -> anyhow::Result<(IdentityTask, Running)> {
         let opened = arrival.open_door(&self.store, ca, self.closed.clone());
         let (listening, member) = opened.await?;
-        supervisor.start("peers", |_stops_after_the_store| listening);
+        supervisor.start("peers", |shutdown| async move {
+            listening.await?;
+            // A store that ended by itself is the one to say why.
+            shutdown.requested().await;
+            Ok::<(), std::io::Error>(())
+        });
         let Member {
             identity,
             invitations,
