@@ -21,6 +21,7 @@ use crate::{
         workload::{Ask, Workloads},
         writes::{Write, Writers},
     },
+    report::Report,
 };
 
 /// A cluster and its clients.
@@ -192,45 +193,14 @@ impl Busy {
         for agent in &mut self.agents {
             agent.ensure_running()?;
         }
-        let held = settled(&self.cluster).await?;
-        let calls = self.writers.history.calls();
-        let found = check::writes(&calls, &self.counters, &held);
-        let report = &mut stage.report;
-        report.figure("acknowledged writes", count(found.acknowledged), "");
-        report.figure(
-            "acknowledged writes a second",
-            rate(found.acknowledged, took),
-            "/s",
-        );
-        report.figure("undecided writes", count(found.undecided), "");
-        report.figure(
-            "undecided writes that were made",
-            count(found.made_undecided),
-            "",
-        );
-        report.none_of("refused writes", found.refused);
-        report.none_of("acknowledged writes lost", found.lost.len());
-        report.none_of(
-            "writes with two effects, or one too many",
-            found.wrong.len(),
-        );
-        report.none_of("members that differ", found.diverged.len());
-        let unread = self.writers.unread.lock().clone();
-        report.none_of("acknowledged writes unread on their member", unread.len());
-        for text in found.doubts.iter().take(EXAMPLES) {
-            report.note(format!("undecided write: {text}"));
-        }
-        for offence in [found.lost, found.wrong, found.diverged, unread]
-            .iter()
-            .flatten()
-            .take(EXAMPLES)
-        {
-            report.note(offence.clone());
-        }
-        report.require(
-            found.acknowledged >= MIN_CALLS,
-            "fewer than 100 writes were acknowledged",
-        );
+        judge(
+            &mut stage.report,
+            &self.cluster,
+            &self.writers,
+            &self.counters,
+            took,
+        )
+        .await?;
         let signatures = self.signatures.calls();
         tell_failures(stage, "failed signings", &signatures);
         tell_times(stage, "signing", &signatures);
@@ -267,6 +237,58 @@ impl Busy {
         let calls = self.writers.history.calls().into_iter();
         calls.filter(|call| call.target != member).collect()
     }
+}
+
+/// Reports whether what writers were told is true of what the members hold once they have come to rest.
+///
+/// # Errors
+/// They do not come to rest.
+pub(super) async fn judge(
+    report: &mut Report,
+    cluster: &Cluster,
+    writers: &Writers,
+    counters: &[String],
+    took: Duration,
+) -> anyhow::Result<()> {
+    let held = settled(cluster).await?;
+    let calls = writers.history.calls();
+    let found = check::writes(&calls, counters, &held);
+    report.figure("acknowledged writes", count(found.acknowledged), "");
+    report.figure(
+        "acknowledged writes a second",
+        rate(found.acknowledged, took),
+        "/s",
+    );
+    report.figure("undecided writes", count(found.undecided), "");
+    report.figure(
+        "undecided writes that were made",
+        count(found.made_undecided),
+        "",
+    );
+    report.none_of("refused writes", found.refused);
+    report.none_of("acknowledged writes lost", found.lost.len());
+    report.none_of(
+        "writes with two effects, or one too many",
+        found.wrong.len(),
+    );
+    report.none_of("members that differ", found.diverged.len());
+    let unread = writers.unread.lock().clone();
+    report.none_of("acknowledged writes unread on their member", unread.len());
+    for text in found.doubts.iter().take(EXAMPLES) {
+        report.note(format!("undecided write: {text}"));
+    }
+    for offence in [found.lost, found.wrong, found.diverged, unread]
+        .iter()
+        .flatten()
+        .take(EXAMPLES)
+    {
+        report.note(offence.clone());
+    }
+    report.require(
+        found.acknowledged >= MIN_CALLS,
+        "fewer than 100 writes were acknowledged",
+    );
+    Ok(())
 }
 
 const SIGN_DEADLINE: Duration = Duration::from_secs(5);

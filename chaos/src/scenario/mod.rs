@@ -8,6 +8,7 @@ mod etcd_compare;
 mod forced_rotation;
 mod leader_kill;
 mod leader_stop;
+mod member_away;
 mod propagation;
 mod rolling;
 mod rolling_restart;
@@ -49,6 +50,7 @@ const ALL: &[Scenario] = &[
     leader_kill::SCENARIO,
     leader_stop::STOP,
     leader_stop::BLACK_HOLE,
+    member_away::SCENARIO,
     rolling_restart::SCENARIO,
     rolling_upgrade::SCENARIO,
     saturation::SCENARIO,
