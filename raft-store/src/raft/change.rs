@@ -24,7 +24,7 @@ use crate::peer::Lane;
 pub(crate) enum Refusal {
     NotFound,
     LastMember,
-    /// Too few of the voters that would be left are in touch.
+    /// Too few are in touch of the voters that there are, or of those that would be left.
     WouldLoseQuorum {
         voters: u32,
         reachable: u32,
@@ -147,7 +147,24 @@ impl Shared {
         }
     }
 
+    /// Those that vote now write the removal, those that are left all that follows.
+    async fn quorum_loss(&self, left: &BTreeSet<u64>) -> Option<wire::QuorumLoss> {
+        let now: BTreeSet<u64> = self.raft.voter_ids().collect();
+        let answering = self.answering(&now).await;
+        let size = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+        [&now, left].into_iter().find_map(|voters| {
+            let reachable = voters.intersection(&answering).count();
+            (reachable <= voters.len() / 2).then(|| wire::QuorumLoss {
+                voters: size(voters.len()),
+                reachable: size(reachable),
+            })
+        })
+    }
+
     async fn decide_transfer(&self, to: Option<u64>) -> Answer {
+        if to.is_some_and(|id| address_of(&self.raft, id).is_none()) {
+            return Answer::NotFound(true);
+        }
         match self.hand_over(to).await {
             Ok(successor) => Answer::Accepted(successor),
             Err(Refusal::LastMember) => Answer::LastMember(true),
@@ -169,12 +186,8 @@ impl Shared {
         if left.is_empty() {
             return Answer::LastMember(true);
         }
-        let reachable = self.answering(&left).await;
-        if reachable <= left.len() / 2 {
-            return Answer::QuorumLoss(wire::QuorumLoss {
-                voters: u32::try_from(left.len()).unwrap_or(u32::MAX),
-                reachable: u32::try_from(reachable).unwrap_or(u32::MAX),
-            });
+        if let Some(loss) = self.quorum_loss(&left).await {
+            return Answer::QuorumLoss(loss);
         }
         if member_id == self.identity.member_id {
             // Its last act: whoever leads next is asked again.
@@ -187,22 +200,19 @@ impl Shared {
         Answer::Accepted(member_id)
     }
 
-    /// How many of these answer now. When they answered last is not enough: a removal that is begun
+    /// Who of these answers now. When they answered last is not enough: a removal that is begun
     /// without a quorum cannot be ended.
-    async fn answering(&self, members: &BTreeSet<u64>) -> usize {
+    async fn answering(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {
         let own_id = self.identity.member_id;
         let asked = members.iter().map(|id| async move {
             if *id == own_id {
-                return true;
+                return Some(own_id);
             }
-            let Some(address) = address_of(&self.raft, *id) else {
-                return false;
-            };
+            let address = address_of(&self.raft, *id)?;
             let answer = self.ask_status(*id, &address, false, PROBE_DEADLINE).await;
-            answer.is_some()
+            answer.map(|_| *id)
         });
-        let answers = join_all(asked).await;
-        answers.into_iter().filter(|answered| *answered).count()
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// The voters that would be left without this one and those on their way out.

@@ -14,15 +14,15 @@ pub enum MembershipError {
     /// There is no such member.
     #[error("there is no member {id}")]
     NotFound {
-        /// Who was to go.
+        /// Who was to go, or to lead.
         id: u64,
     },
-    /// Too few of the members that would be left are in touch with the leader.
+    /// Too few are in touch with the leader of the voters that there are, or of those that would be left.
     #[error(
-        "of the {voters} voting members that would be left, only {reachable} can be reached, fewer than a majority; bring them back first, or recover the cluster from what is left"
+        "of the {voters} voting members that a majority is needed of, only {reachable} can be reached; bring them back first, or recover the cluster from what is left"
     )]
     WouldLoseQuorum {
-        /// Voters that would be left.
+        /// Voters that there are, or would be left.
         voters: u32,
         /// Of them, in touch.
         reachable: u32,

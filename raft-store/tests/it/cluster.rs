@@ -149,7 +149,7 @@ async fn the_lead_is_handed_over_on_request() {
     create(asked, "after").await;
     let nobody = asked.transfer_leadership(Some(99), SOON).await;
     assert!(
-        matches!(nobody, Err(MembershipError::NotAble)),
+        matches!(nobody, Err(MembershipError::NotFound { id: 99 })),
         "{nobody:?}"
     );
     cluster.stop().await;
@@ -225,6 +225,31 @@ async fn a_removal_that_would_lose_the_quorum_is_refused() {
         .remove_member(dead, proposal())
         .await
         .unwrap();
+    cluster.until_voting(2).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_nobody_could_write_is_refused() {
+    let mut cluster = Cluster::of_one(Limits::default()).await;
+    cluster.join().await;
+    cluster.until_voting(2).await;
+    let leader = cluster.leader().await;
+    let dead = cluster.followers_of(leader)[0];
+    cluster.kill(dead).await;
+    let refused = cluster.store(leader).remove_member(dead, proposal()).await;
+    let error = refused.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MembershipError::WouldLoseQuorum {
+                voters: 2,
+                reachable: 1,
+            }
+        ),
+        "{error:?}"
+    );
+    cluster.start(dead).await.unwrap();
     cluster.until_voting(2).await;
     cluster.stop().await;
 }
