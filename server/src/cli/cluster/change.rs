@@ -49,7 +49,7 @@ pub(super) fn warning(change: &MembershipChange, members: &[MemberStatus]) -> Op
     let whom = named(&stuck);
     Some(format!(
         "nothing can be written before the change of members is acknowledged by {whom}. Start what is away again: \
-         removing a member waits for the same. If that is lost for good, stop a member that is left and make a new \
+         removing a member is refused until then. If that is lost for good, stop a member that is left and make a new \
          cluster of what it holds: conclave-server cluster recover -dryRun"
     ))
 }

@@ -388,7 +388,7 @@ Waits for   : member 5
 ";
         let warning = "
 Warning: nothing can be written before the change of members is acknowledged by member 5. Start what is away \
-again: removing a member waits for the same. If that is lost for good, stop a member that is left and make a new \
+again: removing a member is refused until then. If that is lost for good, stop a member that is left and make a new \
 cluster of what it holds: conclave-server cluster recover -dryRun
 ";
         let expected = format!(
