@@ -47,11 +47,7 @@ pub async fn poll(
     Ok(())
 }
 
-/// What the source says now. There is no deadline.
-///
-/// # Errors
-/// It says nothing, or nothing that can be used.
-pub async fn poll_once(source: &Source) -> Result<Vec<JwtAuthority>, PollError> {
+async fn poll_once(source: &Source) -> Result<Vec<JwtAuthority>, PollError> {
     match source {
         Source::ServerApi { socket } => server_api::poll(socket).await,
         Source::WorkloadApi {
