@@ -48,27 +48,20 @@ pub(super) fn dns_names_to_wire(names: &[DnsName]) -> Vec<String> {
 }
 
 pub(super) fn token_hash(bytes: &[u8]) -> Result<JoinTokenHash, DecodeError> {
-    let bytes = bytes
-        .try_into()
-        .ok()
-        .ok_or(DecodeError::Field("join token hash"))?;
-    Ok(JoinTokenHash::from_bytes(bytes))
+    array(bytes, "join token hash").map(JoinTokenHash::from_bytes)
 }
 
 pub(super) fn public_key_hash(bytes: &[u8]) -> Result<PublicKeyHash, DecodeError> {
-    let bytes = bytes
-        .try_into()
-        .ok()
-        .ok_or(DecodeError::Field("public key hash"))?;
-    Ok(PublicKeyHash::from_bytes(bytes))
+    array(bytes, "public key hash").map(PublicKeyHash::from_bytes)
 }
 
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, DecodeError> {
-    let bytes = bytes
-        .try_into()
-        .ok()
-        .ok_or(DecodeError::Field("request id"))?;
-    Ok(RequestId::from_bytes(bytes))
+    array(bytes, "request id").map(RequestId::from_bytes)
+}
+
+/// Bytes of which there must be so many.
+fn array<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], DecodeError> {
+    bytes.try_into().ok().ok_or(DecodeError::Field(what))
 }
 
 pub(super) fn selectors(selectors: &[wire::Selector]) -> Result<SelectorSet, DecodeError> {
