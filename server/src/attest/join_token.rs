@@ -2,44 +2,46 @@
 
 use identity::selector::SelectorSet;
 use identity::spiffe_id::SpiffeId;
+use identity::x509::Csr;
 use raft_store::{AgentRecord, DiscardJoinToken, JoinTokenHash, PublicKeyHash};
 
-use super::{AttestError, Attestation, CONFIRM_WITHIN, Identified};
+use super::{AttestError, Attestation, CONFIRM_WITHIN, Evidence, Identified, read_csr};
 
 /// The name of this kind of attestation.
 pub(super) const TYPE: &str = "join_token";
 
 impl Attestation {
-    /// The agent of the token in `payload`, if there is such a token that is not used up, or was by
-    /// `public_key`.
+    /// The agent of the token that is shown, if there is such a token that is not used up, or was by
+    /// the key of the signing request; and that request. One that cannot be used uses up the token.
     pub(super) async fn identify_by_join_token(
         &self,
-        payload: &[u8],
-        public_key: Option<PublicKeyHash>,
-    ) -> Result<Identified, AttestError> {
+        evidence: Evidence<'_>,
+    ) -> Result<(Identified, Csr), AttestError> {
+        let payload = evidence.payload;
         let hash = JoinTokenHash::of(payload);
         let spiffe_id = std::str::from_utf8(payload)
             .ok()
             .and_then(|token| SpiffeId::join_token_agent(self.ca.trust_domain(), token).ok())
             .ok_or(AttestError::TokenNotRedeemable)?;
-        self.confirm_token(&hash, &spiffe_id, public_key).await?;
-        Ok(Identified {
+        let asked = read_csr(evidence.csr).map(|csr| (PublicKeyHash::of(csr.spki_der()), csr));
+        let shown = asked.as_ref().ok().map(|(public_key, _)| *public_key);
+        self.confirm_token(&hash, &spiffe_id, shown).await?;
+        let (public_key, csr) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                let discarded = self.propose(DiscardJoinToken { hash }).await;
+                discarded.map_err(AttestError::Store)?;
+                return Err(AttestError::Csr(error));
+            }
+        };
+        let identified = Identified {
             spiffe_id,
             attestation_type: TYPE.into(),
             selectors: SelectorSet::default(),
             can_reattest: false,
-            redeem: Some(hash),
-        })
-    }
-
-    /// Uses up what was shown by an agent that is not admitted.
-    pub(super) async fn give_up(&self, identified: &Identified) -> Result<(), AttestError> {
-        if let Some(hash) = identified.redeem {
-            self.propose(DiscardJoinToken { hash })
-                .await
-                .map_err(AttestError::Store)?;
-        }
-        Ok(())
+            redeem: Some((hash, public_key)),
+        };
+        Ok((identified, csr))
     }
 
     /// Refuses a token that nobody made before anything is written: strangers may ask as often as

@@ -85,7 +85,8 @@ struct Identified {
     attestation_type: Box<str>,
     selectors: SelectorSet,
     can_reattest: bool,
-    redeem: Option<JoinTokenHash>,
+    /// For the key that is shown with it.
+    redeem: Option<(JoinTokenHash, PublicKeyHash)>,
 }
 
 impl Attestation {
@@ -121,21 +122,18 @@ impl Attestation {
         evidence: Evidence<'_>,
         challenges: &mut dyn Challenges,
     ) -> Result<AgentSvid, AttestError> {
-        let csr = read_csr(evidence.csr);
-        let key = csr.as_ref().ok().map(public_key);
-        let identified = match evidence.kind {
-            join_token::TYPE => self.identify_by_join_token(evidence.payload, key).await?,
-            _ => self.identify_by_attestor(evidence, challenges).await?,
-        };
-        let csr = match csr {
-            Ok(csr) => csr,
-            Err(error) => {
-                self.give_up(&identified).await?;
-                return Err(AttestError::Csr(error));
+        let (identified, csr) = match evidence.kind {
+            join_token::TYPE => self.identify_by_join_token(evidence).await?,
+            _ => {
+                let identified = self.identify_by_attestor(evidence, challenges).await?;
+                (
+                    identified,
+                    read_csr(evidence.csr).map_err(AttestError::Csr)?,
+                )
             }
         };
         let issued = self.sign(&identified.spiffe_id, &csr)?;
-        self.admit(identified, issued, public_key(&csr)).await
+        self.admit(identified, issued).await
     }
 
     /// Gives `agent` a new certificate. The old one stays good until the new one is shown.
@@ -235,7 +233,6 @@ impl Attestation {
         &self,
         identified: Identified,
         issued: IssuedX509,
-        public_key: PublicKeyHash,
     ) -> Result<AgentSvid, AttestError> {
         let selectors = self.selectors(&identified)?;
         let Identified {
@@ -251,9 +248,9 @@ impl Attestation {
             not_after: issued.not_after,
             can_reattest,
             selectors,
-            redeem: identified.redeem,
+            redeem: identified.redeem.map(|(token, _)| token),
         };
-        let outcome = self.propose_admission(admission, public_key).await;
+        let outcome = self.propose_admission(admission, identified.redeem).await;
         match outcome.map_err(AttestError::Store)? {
             AttestOutcome::Attested => {
                 tracing::info!(
@@ -281,11 +278,11 @@ impl Attestation {
     async fn propose_admission(
         &self,
         admission: AttestAgent,
-        public_key: PublicKeyHash,
+        redeem: Option<(JoinTokenHash, PublicKeyHash)>,
     ) -> Result<AttestOutcome, ProposeError> {
         let is_known = || self.store.read(State::cluster_version) >= RedeemJoinToken::FORMAT;
-        match admission.redeem {
-            Some(token) if is_known() => {
+        match redeem {
+            Some((token, public_key)) if is_known() => {
                 let redemption = RedeemJoinToken {
                     spiffe_id: admission.spiffe_id,
                     serial: admission.serial,
@@ -322,10 +319,6 @@ fn read_csr(der: &[u8]) -> Result<Csr, X509Error> {
     let csr = Csr::parse(der)?;
     csr.verify_signature()?;
     Ok(csr)
-}
-
-fn public_key(csr: &Csr) -> PublicKeyHash {
-    PublicKeyHash::of(csr.spki_der())
 }
 
 impl fmt::Debug for Attestation {
