@@ -392,7 +392,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
             checkpoint: Some(self.checkpoint().await),
-            snapshots: self.dir.snapshots(),
+            dir: Arc::clone(&self.dir),
             newest: Arc::clone(&self.snapshot),
         }
     }
@@ -415,7 +415,8 @@ impl RaftStateMachine<Types> for Machine {
 pub(super) struct Builder {
     /// Taken once.
     checkpoint: Option<io::Result<Checkpoint>>,
-    snapshots: PathBuf,
+    /// Stays locked while files are written, though nobody waits for them any more.
+    dir: Arc<DataDir>,
     newest: Arc<Mutex<Option<Snapshot>>>,
 }
 
@@ -430,8 +431,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Snapshot>> {
         let used = || io::Error::other("a snapshot builder builds once");
         let checkpoint = self.checkpoint.take().ok_or_else(used)??;
-        let snapshots = self.snapshots.clone();
+        let dir = Arc::clone(&self.dir);
         let snapshot = run_blocking(move || {
+            let snapshots = dir.snapshots();
             let snapshot = Snapshot::seal(&checkpoint.path, checkpoint.manifest, &snapshots)?;
             Snapshot::remove_old(&snapshots)?;
             Ok(snapshot)

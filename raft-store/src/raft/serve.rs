@@ -221,7 +221,14 @@ impl Answering {
             return Ok(wire::SnapshotResponse { vote: None });
         }
         let receiver = incoming.take().ok_or_else(no_manifest)?;
-        let snapshot = tokio::task::spawn_blocking(|| receiver.finish()).await;
+        // Stays locked while files are written, though nobody waits for them any more.
+        let dir = Arc::clone(&self.dir);
+        let finish = move || {
+            let finished = receiver.finish();
+            drop(dir);
+            finished
+        };
+        let snapshot = tokio::task::spawn_blocking(finish).await;
         let snapshot = snapshot.map_err(|e| stopped(&e))?;
         let snapshot = snapshot.map_err(AnswerError::Snapshot)?;
         let snapshot = described(snapshot).map_err(|e| stopped(&e))?;

@@ -57,6 +57,10 @@ fn write_rows(machine: &Machine, model: &Model) {
 
 fn machine(path: &std::path::Path) -> (Machine, Arc<Model>) {
     let (guard, _gone) = OpenGuard::new();
+    guarded_machine(path, guard)
+}
+
+fn guarded_machine(path: &std::path::Path, guard: OpenGuard) -> (Machine, Arc<Model>) {
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     Machine::open(Arc::clone(&dir), Memory::new(dir), vec![7; 16], 16).unwrap()
 }
@@ -101,6 +105,27 @@ async fn a_snapshot_sent_in_chunks_makes_an_empty_store_equal() {
         empty_model.state.read().setting("key 7"),
         Some([7; 40_000].as_slice())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_not_free_before_a_snapshot_that_nobody_waits_for_is_complete() {
+    use futures_util::FutureExt as _;
+    use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _};
+
+    let temp = tempfile::tempdir().unwrap();
+    let (guard, mut gone) = OpenGuard::new();
+    let (mut machine, model) = guarded_machine(temp.path(), guard);
+    write_rows(&machine, &model);
+    let mut builder = machine.get_snapshot_builder().await;
+    drop(machine);
+    assert!(builder.build_snapshot().now_or_never().is_none());
+    drop(builder);
+    assert_eq!(gone.recv().await, None);
+    let snapshots = crate::storage::data_dir::list(&temp.path().join("snapshots")).unwrap();
+    let [complete] = snapshots.as_slice() else {
+        panic!("{snapshots:?}");
+    };
+    assert_eq!(complete.extension(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
