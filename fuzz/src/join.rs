@@ -78,6 +78,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         program_version: "1.0.0".to_owned(),
         first_format: 1,
         last_format: 2,
+        trust_domain: "example.org".to_owned(),
     };
     let request = wire::JoinRequest {
         parameters: parameters.encode_to_vec(),

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod dev;
+mod domain_pin;
 pub mod endpoints;
 pub mod entries;
 pub mod federation;

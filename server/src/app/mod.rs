@@ -20,10 +20,11 @@ use identity::tls::{SharedTlsMaterial, TlsMaterial};
 use raft_store::Store;
 
 use self::parts::{Parts, attestation, federation, upstream};
-use self::registry::{drive, open_store, pin_trust_domain, wait_until_ready};
+use self::registry::{drive, open_store, wait_until_ready};
 use crate::ca::{AuthorityTask, Ca, Policy, UpstreamTrouble};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
+use crate::domain_pin;
 use crate::endpoints::{Gate, Waiting};
 use crate::peers::{self, Arrival, IdentityTask, Invitations, Member, PeerRuntime};
 use crate::plugins;
@@ -52,7 +53,7 @@ pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
 pub async fn init(config: &Config, clock: &dyn Clock) -> anyhow::Result<[u8; 16]> {
     daemon::process::make_data_dir(&config.data_dir)?;
     let (store, driver) = peers::found(config).await?;
-    let pinned = pin_trust_domain(&store, clock, config).await;
+    let pinned = domain_pin::pin(&store, clock, config).await;
     let status = store.status().context("the store has stopped")?;
     store.close().await?;
     driver.run().await?;
@@ -198,7 +199,7 @@ impl Foundation {
             |shutdown| serve(local.serve(shutdown), local_done)
         });
         wait_until_ready(&parts.store, config).await?;
-        pin_trust_domain(&parts.store, &*parts.clock, config).await?;
+        domain_pin::pin(&parts.store, &*parts.clock, config).await?;
         parts.gate.wait_for(Waiting::Authorities);
         let trouble = look_after(supervisor, authorities);
         parts.make_authorities(supervisor, identity).await?;

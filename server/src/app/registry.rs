@@ -1,14 +1,9 @@
-//! Owns the life of a server's store: how it is opened, waited for, bound to its trust domain, and
-//! closed last.
+//! Owns the life of a server's store: how it is opened, waited for, and closed last.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use daemon::supervisor::Shutdown;
-use identity::clock::Clock;
-use raft_store::{
-    Driver, FileSeal, OpenError, Options, Proposal, SetSetting, SetSettingOutcome, Store,
-};
+use raft_store::{Driver, FileSeal, OpenError, Options, Store};
 
 use crate::config::Config;
 use crate::peers::{self, Arrival};
@@ -93,46 +88,6 @@ impl Drop for RequestedOnDrop {
         self.0.request();
     }
 }
-
-/// Binds the data to the trust domain that it was made for: identities of one would be signed with
-/// the keys of another if the name in the config could change.
-pub(super) async fn pin_trust_domain(
-    store: &Store,
-    clock: &dyn Clock,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let own = config.trust_domain.as_str();
-    let operation = SetSetting {
-        key: TRUST_DOMAIN_SETTING.into(),
-        value: own.as_bytes().to_vec(),
-        only_if_absent: true,
-    };
-    let pinned = store.read(|state| state.setting(TRUST_DOMAIN_SETTING).map(<[u8]>::to_vec));
-    let pinned = match pinned {
-        Some(pinned) => pinned,
-        None => {
-            let proposal = Proposal::new(clock.now());
-            match store
-                .propose(operation, proposal)
-                .await
-                .context("cannot store the name of the trust domain")?
-            {
-                SetSettingOutcome::Set => return Ok(()),
-                SetSettingOutcome::Present(pinned) => pinned,
-            }
-        }
-    };
-    anyhow::ensure!(
-        pinned == own.as_bytes(),
-        "the data in {data_dir} belongs to trust domain {pinned:?}, but the config says {own:?}: \
-         correct trust_domain, or give this trust domain an empty data_dir",
-        data_dir = config.data_dir.display(),
-        pinned = String::from_utf8_lossy(&pinned),
-    );
-    Ok(())
-}
-
-const TRUST_DOMAIN_SETTING: &str = "trust_domain";
 
 /// How long a member waits for a quorum before it says so.
 const COMPLAIN_AFTER: Duration = Duration::from_secs(15);

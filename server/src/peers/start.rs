@@ -248,6 +248,7 @@ impl<'a> Place<'a> {
 
     async fn join(&self, invite: &Invite, clock: Arc<dyn Clock>) -> anyhow::Result<PeerIdentity> {
         let applicant = Applicant {
+            trust_domain: &self.config.trust_domain,
             peer_address: &self.cluster.peer_address,
             api_address: &self.cluster.api_address,
             program_version: PROGRAM_VERSION,

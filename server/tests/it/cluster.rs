@@ -12,6 +12,7 @@ use identity::clock::{Clock, FakeClock, SystemClock};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::tls::{ALPN_PEER, KeyExchange, SharedTlsMaterial, TlsMaterial};
+use identity::trust_domain::TrustDomain;
 use prost::Message as _;
 use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_client::ClusterClient;
@@ -390,6 +391,28 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     assert!(refused.contains("there is no such invite"), "{refused}");
     let members = first.member().store.read(|state| state.members().count());
     assert_eq!(members, 2, "of cluster {own_id}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_of_another_trust_domain_leaves_the_invite_unused() {
+    let first = Host::founder().await;
+    let invite = first.invite().await;
+    let mut host = Host::new(FirstStart::Continue);
+    let own = std::mem::replace(
+        &mut host.config.trust_domain,
+        TrustDomain::parse("other.test").unwrap(),
+    );
+    let refused = host.refusal(&invite).await;
+    assert_eq!(
+        refused,
+        "cannot join the cluster: the cluster refused: this cluster is of trust domain \
+         \"example.org\", but the config of the host says \"other.test\"; correct trust_domain in the \
+         config of this host, or use an invite of a cluster of its trust domain; this one is as good \
+         as before"
+    );
+    host.config.trust_domain = own;
+    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    assert_eq!(joined.await.unwrap().cluster_id, first.cluster_id());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use identity::clock::Clock;
 use identity::hex;
 use identity::secret::SecretBytes;
+use identity::trust_domain::TrustDomain;
 use identity::x509::Csr;
 use raft_store::{
     AdmitMember, AdmitOutcome, AuthorityKind, FileSeal, InviteId, InviteRecord, PeerAddress,
@@ -15,6 +16,7 @@ use raft_store::{
 use rustls_pki_types::CertificateDer;
 
 use crate::ca::Ca;
+use crate::domain_pin;
 use crate::peers::connector::Connector;
 use crate::peers::join::proof::{Exporter, Verifier};
 use crate::peers::name;
@@ -33,6 +35,8 @@ pub(crate) struct Admission {
 pub(crate) struct Application {
     pub(crate) cluster_id: [u8; 16],
     pub(crate) invite: InviteId,
+    /// What the config of the host says; `None` if it is of a version that does not tell.
+    pub(crate) trust_domain: Option<TrustDomain>,
     pub(crate) csr: Csr,
     pub(crate) member: AdmitMember,
     /// What the proof is about.
@@ -78,6 +82,8 @@ impl Admission {
             .verify_signature()
             .map_err(|error| Refusal::Unacceptable(error.to_string()))?;
         // What can fail without the invite being used up comes first.
+        let pinned = self.store.read(domain_pin::pinned);
+        is_of(pinned, application.trust_domain.as_ref())?;
         let seal_key = self.seal_key()?;
         let wrapped_seal_key = verifier.wrap(exporter, &seal_key).map_err(internal)?;
         if self.ca.active_peer_authority().is_none() {
@@ -187,6 +193,18 @@ impl fmt::Debug for Admission {
     }
 }
 
+/// Holds a host to the trust domain of the cluster. The state knows that: it is newer than the invite, and
+/// nobody makes one before the name is written down.
+fn is_of(cluster: Option<String>, host: Option<&TrustDomain>) -> Result<(), Refusal> {
+    match (cluster, host) {
+        (Some(own), Some(asked)) if own != asked.as_str() => Err(Refusal::WrongTrustDomain {
+            own,
+            asked: asked.to_string(),
+        }),
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
 fn settled(outcome: AdmitOutcome) -> Result<u64, Refusal> {
     match outcome {
         AdmitOutcome::Admitted { member_id } => Ok(member_id),
@@ -217,6 +235,9 @@ pub(crate) enum Refusal {
     /// The secret is not that of the invite.
     #[error("the proof does not fit the invite")]
     WrongProof,
+    /// The host would sign other identities than the members do.
+    #[error("this cluster is of trust domain {own:?}, but the config of the host says {asked:?}")]
+    WrongTrustDomain { own: String, asked: String },
     /// Another member listens there.
     #[error("member {by} has this peer address: {cause}")]
     AddressTaken { by: u64, cause: String },
@@ -235,3 +256,22 @@ fn internal(error: impl std::error::Error + 'static) -> Refusal {
 
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_that_does_not_tell_its_trust_domain_is_taken_at_its_invite() {
+        let cluster = || Some("example.org".to_owned());
+        let host = |name| TrustDomain::parse(name).unwrap();
+        assert!(is_of(cluster(), Some(&host("example.org"))).is_ok());
+        assert!(is_of(cluster(), None).is_ok());
+        let refused = is_of(cluster(), Some(&host("other.test"))).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "this cluster is of trust domain \"example.org\", but the config of the host says \
+             \"other.test\""
+        );
+    }
+}

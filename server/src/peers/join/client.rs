@@ -8,6 +8,7 @@ use std::time::Duration;
 use identity::clock::Clock;
 use identity::secret::{KeyError, KeyType, PrivateKey, SecretBytes};
 use identity::tls::TlsError;
+use identity::trust_domain::TrustDomain;
 use identity::x509::{X509Error, generate_csr};
 use identity::x509_svid::{SvidError, X509Svid};
 use prost::Message as _;
@@ -27,6 +28,7 @@ use crate::peers::name;
 /// A host that wants to become a member.
 #[derive(Debug)]
 pub(crate) struct Applicant<'a> {
+    pub(crate) trust_domain: &'a TrustDomain,
     pub(crate) peer_address: &'a str,
     pub(crate) api_address: &'a str,
     pub(crate) program_version: &'a str,
@@ -167,6 +169,7 @@ fn parameters(
         program_version: applicant.program_version.to_owned(),
         first_format,
         last_format,
+        trust_domain: applicant.trust_domain.to_string(),
     })
 }
 
@@ -182,6 +185,10 @@ fn refusal(refused: wire::Refused) -> JoinError {
         Ok(Reason::WrongProof) => "copy all of what `cluster invite` printed, or make another",
         Ok(Reason::AddressTaken) => {
             "give this host its own peer_address, or remove that member first"
+        }
+        Ok(Reason::WrongTrustDomain) => {
+            "correct trust_domain in the config of this host, or use an invite of a cluster of its \
+             trust domain; this one is as good as before"
         }
         Ok(Reason::Unacceptable) => "see the log of that member",
         Ok(Reason::Unavailable | Reason::Unspecified) | Err(_) => {
@@ -288,4 +295,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long one member may take: two proposals and a look at an address.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 const MAX_ANSWER_LEN_BYTES: usize = 256 << 10;
-const MAX_DETAIL_CHARS: usize = 300;
+
+/// Two names of trust domains and a sentence about them.
+const MAX_DETAIL_CHARS: usize = 2 * TrustDomain::MAX_LEN_BYTES + 200;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use identity::trust_domain::TrustDomain;
 use identity::x509::Csr;
 use prost::Message as _;
 use proto::conclave::cluster::v1 as wire;
@@ -63,6 +64,10 @@ fn application(request: wire::JoinRequest) -> Result<Application, Refusal> {
     let array = |bytes: Vec<u8>| <[u8; 16]>::try_from(bytes).map_err(|_bytes| unreadable());
     let invite = InviteId::from_bytes(array(asked.invite_id)?);
     let csr = Csr::parse(&asked.csr);
+    let trust_domain = match asked.trust_domain.as_str() {
+        "" => None,
+        name => Some(TrustDomain::parse(name).map_err(|_name| unreadable())?),
+    };
     let texts = [
         &asked.peer_address,
         &asked.api_address,
@@ -74,6 +79,7 @@ fn application(request: wire::JoinRequest) -> Result<Application, Refusal> {
     Ok(Application {
         cluster_id: array(asked.cluster_id)?,
         invite,
+        trust_domain,
         csr: csr.map_err(|error| Refusal::Unacceptable(error.to_string()))?,
         member: AdmitMember {
             invite,
@@ -114,6 +120,7 @@ fn reason(refusal: &Refusal) -> Reason {
         Refusal::NoSuchInvite => Reason::NoSuchInvite,
         Refusal::Expired => Reason::Expired,
         Refusal::WrongProof => Reason::WrongProof,
+        Refusal::WrongTrustDomain { .. } => Reason::WrongTrustDomain,
         Refusal::AddressTaken { .. } => Reason::AddressTaken,
         Refusal::Unacceptable(_) => Reason::Unacceptable,
         Refusal::Unavailable(_) => Reason::Unavailable,
@@ -123,3 +130,40 @@ fn reason(refusal: &Refusal) -> Reason {
 /// A request at most: a CSR and a few short texts.
 pub(crate) const MAX_JOIN_LEN_BYTES: usize = 64 << 10;
 const MAX_TEXT_LEN_BYTES: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use identity::secret::{KeyType, PrivateKey};
+    use identity::x509::generate_csr;
+
+    use super::*;
+
+    fn asked(trust_domain: &str) -> Result<Application, Refusal> {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let parameters = wire::JoinParameters {
+            cluster_id: vec![1; 16],
+            invite_id: vec![2; 16],
+            csr: generate_csr(&key, None, &[]).unwrap(),
+            peer_address: "10.0.0.2:8083".to_owned(),
+            trust_domain: trust_domain.to_owned(),
+            ..wire::JoinParameters::default()
+        };
+        application(wire::JoinRequest {
+            parameters: parameters.encode_to_vec(),
+            proof: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn trust_domain_may_be_missing_but_not_be_wrong() {
+        // On the wire, the empty text is the field that a joiner of before does not know.
+        let untold = asked("").ok().unwrap().trust_domain;
+        assert_eq!(untold, None);
+        let told = asked("example.org").ok().unwrap().trust_domain;
+        assert_eq!(told, Some(TrustDomain::parse("example.org").unwrap()));
+        for wrong in ["Example.org", "a b", &"a".repeat(256)] {
+            let refused = asked(wrong).err().unwrap();
+            assert!(matches!(refused, Refusal::Unacceptable(_)), "{refused:?}");
+        }
+    }
+}
