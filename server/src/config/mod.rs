@@ -8,6 +8,7 @@ mod cluster;
 mod federation;
 mod file;
 mod flags;
+mod listeners;
 mod node_attestor;
 mod plugins;
 mod upstream_authority;
@@ -136,7 +137,9 @@ impl Default for RateLimit {
 /// With SPIRE's texts where it has one. [`daemon::config::validation_report`] renders them for `validate`.
 pub fn load(arguments: &LoadArgs) -> anyhow::Result<Config> {
     let document = daemon::config::read(&arguments.path, arguments.expand)?;
-    check::check(file::File::take(document, arguments)?)
+    let config = check::check(file::File::take(document, arguments)?)?;
+    listeners::ensure_apart(&config)?;
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -176,6 +176,40 @@ fn refusals_have_the_recorded_texts() {
 }
 
 #[test]
+fn listeners_need_ports_of_their_own() {
+    let peers = |address| format!("cluster {{ peer_address = \"{address}\" }}");
+    let bundle = "federation { bundle_endpoint { port = 8443 profile \"https_spiffe\" {} } }";
+    let health = "health_checks { listener_enabled = true bind_port = \"8081\" }";
+    let health_elsewhere = health.replace("8081", "8082");
+    for (lines, sections, expected) in [
+        (
+            peers("127.0.0.1:8081"),
+            "",
+            "server.bind_port (0.0.0.0:8081) and server.cluster.peer_address (127.0.0.1:8081)",
+        ),
+        (
+            format!("{} {bundle}", peers("10.0.0.1:8443")),
+            "",
+            "server.cluster.peer_address (10.0.0.1:8443) and federation.bundle_endpoint.port ([::]:8443)",
+        ),
+        (
+            String::new(),
+            health,
+            "server.bind_port (0.0.0.0:8081) and health_checks.bind_port (127.0.0.1:8081)",
+        ),
+    ] {
+        let refused = refusal(&format!("{} {sections}", with(&lines)));
+        let expected = format!(
+            "{expected} ask for the same port of this host, which only one listener can have: give \
+             one of them another"
+        );
+        assert_eq!(refused, expected);
+    }
+    let apart = format!("{} {bundle}", peers("10.0.0.1:8083"));
+    load_text(&format!("{} {health_elsewhere}", with(&apart))).unwrap();
+}
+
+#[test]
 fn plugins_are_used_explained_or_refused() {
     let config = load_text(&format!(
         "{} plugins {{ DataStore \"sql\" {{ plugin_data {{ database_type = \"mysql\" }} }}
