@@ -2,6 +2,7 @@
 //!
 //! Holds no SPIFFE type and knows neither server nor agent.
 
+pub mod bounded_file;
 pub mod command_line;
 pub mod config;
 pub mod duration;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use daemon::bounded_file;
 use daemon::command_line::path_error_text;
 use daemon::supervisor::chain;
 use futures_util::future::BoxFuture;
-use identity::pem::decode_certificates;
+use identity::pem::{MAX_PEM_LEN_BYTES, decode_certificates};
 use identity::possession::{ProofKind, ProvingKey, proof_kind};
 use identity::x509::{CertificateInfo, split_certificates};
 use proto::attestation::x509pop::{Challenge, Evidence, NONCE_LEN_BYTES, Response, signed_message};
@@ -19,6 +20,7 @@ use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use rustls_pki_types::CertificateDer;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
+use zeroize::Zeroizing;
 
 use super::attestor::{Attempt, AttestorError, Lasts, NodeAttestor};
 
@@ -100,11 +102,11 @@ impl Holding {
                 certificate,
                 intermediates,
             } => {
-                let key = read(private_key).await?;
+                let unusable = |cause| AttestorError(format!("unable to load keypair: {cause}"));
+                let key = read(private_key).await.map_err(unusable)?;
                 let key = ProvingKey::from_pem(&key).map_err(|error| unusable_pair(&error))?;
-                let mut certificates = read_certificates(certificate)
-                    .await
-                    .map_err(|error| AttestorError(format!("unable to load keypair: {error}")))?;
+                let certificates = read_certificates(certificate).await;
+                let mut certificates = certificates.map_err(unusable)?;
                 if let Some(path) = intermediates {
                     let more = read_certificates(path).await.map_err(|error| {
                         AttestorError(format!("unable to load intermediate certificates: {error}"))
@@ -174,17 +176,13 @@ fn unusable_pair(error: &(dyn std::error::Error + 'static)) -> AttestorError {
     AttestorError(format!("unable to load keypair: {}", chain(error)))
 }
 
-async fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, AttestorError> {
-    let read = tokio::fs::read(path).await.map(zeroize::Zeroizing::new);
-    read.map_err(|error| {
-        let cause = path_error_text("open", path, &error);
-        AttestorError(format!("unable to load keypair: {cause}"))
-    })
+async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let read = bounded_file::read_waiting(path, MAX_PEM_LEN_BYTES).await;
+    read.map_err(|error| path_error_text("open", path, &error))
 }
 
 async fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = tokio::fs::read(path).await;
-    let text = text.map_err(|error| path_error_text("open", path, &error))?;
+    let text = read(path).await?;
     decode_certificates(&text).map_err(|error| format!("{}: {}", path.display(), chain(&error)))
 }
 
@@ -208,7 +206,7 @@ async fn fetch(socket: &Path) -> Result<(ProvingKey, Vec<CertificateDer<'static>
         .map_err(|status| status.message().to_owned())?;
     let svids = answer.map(|answer| answer.svids).unwrap_or_default();
     let svid = svids.into_iter().next().ok_or("no identity")?;
-    let pkcs8 = zeroize::Zeroizing::new(svid.x509_svid_key);
+    let pkcs8 = Zeroizing::new(svid.x509_svid_key);
     let key = ProvingKey::from_pkcs8(&pkcs8).map_err(|error| chain(&error))?;
     let certificates = split_certificates(&svid.x509_svid).map_err(|error| error.to_string())?;
     Ok((key, certificates))
@@ -333,6 +331,18 @@ mod tests {
             empty.starts_with("unable to load keypair: no unencrypted private key"),
             "{empty}"
         );
+        for (name, start) in [
+            ("k.pem", "unable to load keypair: open "),
+            ("i.pem", "unable to load intermediate certificates: open "),
+        ] {
+            let files = Files::new(KeyType::EcP256);
+            std::fs::copy(path("c.pem"), files.folder.path().join("i.pem")).unwrap();
+            let long = vec![b'\n'; MAX_PEM_LEN_BYTES + 1];
+            std::fs::write(files.folder.path().join(name), long).unwrap();
+            let long = refusal(files.source(Some("i.pem"))).await;
+            let end = format!("{name}: the file is longer than {MAX_PEM_LEN_BYTES} bytes");
+            assert!(long.starts_with(start) && long.ends_with(&end), "{long}");
+        }
         std::fs::remove_file(path("k.pem")).unwrap();
         let gone = refusal(files.source(None)).await;
         assert!(gone.ends_with("k.pem: no such file or directory"), "{gone}");

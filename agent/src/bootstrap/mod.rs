@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use daemon::bounded_file;
 use daemon::https::{self, Document, GetError, Limits, NoRoots};
 use http::StatusCode;
 use identity::bundle::{Bundle, BundlePemError, JwksError, X509Authority};
@@ -72,11 +73,8 @@ impl TrustSource {
             path: path.to_owned(),
             source,
         };
-        let len_bytes = tokio::fs::metadata(path).await.map_err(failed)?.len();
-        if usize::try_from(len_bytes).map_or(true, |len| len > MAX_LEN_BYTES) {
-            return Err(failed(io::ErrorKind::FileTooLarge.into()));
-        }
-        let bytes = tokio::fs::read(path).await.map_err(failed)?;
+        let bytes = bounded_file::read_waiting(path, MAX_LEN_BYTES).await;
+        let bytes = bytes.map_err(failed)?;
         let parsed = self.parse(&bytes, format);
         parsed.map_err(|source| TrustSourceError::Content {
             place: path.display().to_string(),

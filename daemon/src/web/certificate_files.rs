@@ -4,8 +4,7 @@
 
 use std::{
     convert::Infallible,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tracing::{error, info};
 use zeroize::Zeroizing;
 
-use crate::{duration, supervisor::Shutdown, supervisor::chain};
+use crate::{bounded_file, duration, supervisor::Shutdown, supervisor::chain};
 
 /// A certificate and key from two files in PEM.
 #[derive(Debug)]
@@ -138,7 +137,7 @@ pub fn server_config_with(
 /// Why there is no certificate to show.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateFilesError {
-    /// A file could not be read.
+    /// A file could not be read, or is longer than any certificate chain or key.
     #[error("read {}", path.display())]
     Read {
         /// The file.
@@ -146,12 +145,6 @@ pub enum CertificateFilesError {
         /// The operating system's reason.
         #[source]
         source: io::Error,
-    },
-    /// A file is longer than any certificate chain or key.
-    #[error("{} is longer than {MAX_FILE_LEN_BYTES} bytes", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
     },
     /// A file has no certificate or no private key in PEM.
     #[error("{} holds no {what} in PEM", path.display())]
@@ -198,7 +191,7 @@ impl Stamp {
     }
 }
 
-const MAX_FILE_LEN_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_LEN_BYTES: usize = 1024 * 1024;
 
 fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
@@ -233,33 +226,12 @@ fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, CertificateFiles
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateFilesError> {
-    // Reserved in full, so that no copy of a key is left behind by growing.
-    let mut bytes = Zeroizing::new(Vec::new());
-    let file = File::open(path).map_err(|source| unreadable(path, source))?;
-    let len_bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    if len_bytes > MAX_FILE_LEN_BYTES {
-        return Err(too_long(path));
-    }
-    bytes.reserve_exact(usize::try_from(len_bytes + 1).unwrap_or_default());
-    let read = file
-        .take(MAX_FILE_LEN_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| unreadable(path, source))?;
-    match u64::try_from(read).is_ok_and(|read| read <= MAX_FILE_LEN_BYTES) {
-        true => Ok(bytes),
-        false => Err(too_long(path)),
-    }
+    bounded_file::read(path, MAX_FILE_LEN_BYTES).map_err(|source| unreadable(path, source))
 }
 
 fn unreadable(path: &Path, source: io::Error) -> CertificateFilesError {
     CertificateFilesError::Read {
         path: path.to_owned(),
         source,
-    }
-}
-
-fn too_long(path: &Path) -> CertificateFilesError {
-    CertificateFilesError::TooLong {
-        path: path.to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! The seal provider that keeps its key in a file: 32 random bytes, for the owner only.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -82,11 +82,16 @@ impl FileSeal {
         if metadata.mode() & 0o077 != 0 {
             return Err(self.unusable("others may read it; its mode must be 0600"));
         }
-        let key = SecretBytes::new(fs::read(&self.path).map_err(self.io("read"))?);
-        if key.expose().len() != KEY_LEN_BYTES {
-            return Err(self.unusable("it is not 32 bytes long"));
+        // Reserved in full, so that no copy of the key is left behind by growing.
+        let mut key = Vec::with_capacity(KEY_LEN_BYTES + 1);
+        let limit = u64::try_from(key.capacity()).unwrap_or(u64::MAX);
+        let file = File::open(&self.path).map_err(self.io("read"))?;
+        let read = file.take(limit).read_to_end(&mut key);
+        let key = SecretBytes::new(key);
+        match read.map_err(self.io("read"))? {
+            KEY_LEN_BYTES => Ok(key),
+            _ => Err(self.unusable("it is not 32 bytes long")),
         }
-        Ok(key)
     }
 
     fn write(&self, key: &SecretBytes) -> std::io::Result<()> {
@@ -240,5 +245,20 @@ mod tests {
             matches!(error, SealProviderError::Unusable { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_of_another_length_is_no_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let seal = FileSeal::at(&path);
+        seal.create().unwrap();
+        // Of the last there is no more on the disk than of the others, and no room in memory.
+        for len_bytes in [0, 31, 33, 1 << 40] {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(len_bytes).unwrap();
+            let error = seal.export().err().unwrap().to_string();
+            assert!(error.contains("it is not 32 bytes long"), "{error}");
+        }
     }
 }

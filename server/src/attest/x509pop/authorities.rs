@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use daemon::bounded_file;
 use daemon::command_line::path_error_text;
 use daemon::supervisor::chain;
-use identity::pem::decode_certificates;
+use identity::pem::{MAX_PEM_LEN_BYTES, decode_certificates};
 use identity::trust_domain::TrustDomain;
 use identity::x509::CertificateInfo;
 use parking_lot::Mutex;
@@ -117,7 +118,7 @@ async fn read(paths: &[PathBuf]) -> Result<Held, AuthoritiesError> {
     let stamps = stamps(paths).await?;
     let mut certificates = Vec::new();
     for path in paths {
-        let text = tokio::fs::read(path).await;
+        let text = bounded_file::read_waiting(path, MAX_PEM_LEN_BYTES).await;
         let text = text.map_err(|error| AuthoritiesError::read(path, &error))?;
         certificates.extend(parse(path, &text)?);
     }
@@ -147,7 +148,8 @@ async fn stamps(paths: &[PathBuf]) -> Result<Vec<Stamp>, AuthoritiesError> {
 /// # Errors
 /// It cannot be read, or has something else in it.
 pub fn read_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, AuthoritiesError> {
-    let text = std::fs::read(path).map_err(|error| AuthoritiesError::read(path, &error))?;
+    let text = bounded_file::read(path, MAX_PEM_LEN_BYTES);
+    let text = text.map_err(|error| AuthoritiesError::read(path, &error))?;
     parse(path, &text)
 }
 

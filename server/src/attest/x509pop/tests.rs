@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use identity::clock::UnixTime;
-use identity::pem::{encode_certificates, encode_private_key};
+use identity::pem::{MAX_PEM_LEN_BYTES, encode_certificates, encode_private_key};
 use identity::possession::ProvingKey;
 use identity::secret::{KeyType, PrivateKey};
 use proto::attestation::x509pop::NONCE_LEN_BYTES;
@@ -429,6 +429,21 @@ async fn authorities_are_read_anew_when_their_file_changes() {
     attest(&attestor, &mut of_new).await.unwrap();
     world.trust(&[&old]);
     attest(&attestor, &mut of_new).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn authorities_in_a_file_that_is_too_long_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, vec![b'\n'; MAX_PEM_LEN_BYTES + 1]).unwrap();
+    let paths = std::slice::from_ref(&path);
+    let at_start = Authorities::in_files(paths).await.map(drop);
+    let validated = read_authorities(&path).map(drop);
+    for refused in [at_start, validated] {
+        let text = refused.unwrap_err().to_string();
+        let end = format!("ca.pem: the file is longer than {MAX_PEM_LEN_BYTES} bytes");
+        assert!(text.ends_with(&end), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

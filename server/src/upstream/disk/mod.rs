@@ -3,11 +3,11 @@
 //! The files are read anew for each intermediate, so that an operator replaces them under the running
 //! server. What cannot be used then leaves the ones before in force.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::bounded_file;
 use daemon::command_line::path_error_text;
 use daemon::supervisor::chain;
 use futures_util::future::BoxFuture;
@@ -17,7 +17,6 @@ use identity::pem::{MAX_PEM_LEN_BYTES, decode_certificates, decode_private_key};
 use identity::trust_domain::TrustDomain;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
-use tokio::io::AsyncReadExt as _;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -149,7 +148,7 @@ async fn load(
     trust_domain: &TrustDomain,
     clock: &dyn Clock,
 ) -> Result<Loaded, DiskError> {
-    let text = Zeroizing::new(read(&files.key).await.map_err(DiskError::Key)?);
+    let text = read(&files.key).await.map_err(DiskError::Key)?;
     let key = decode_private_key(&text).map_err(|error| DiskError::Key(chain(&error)))?;
     let certificates = read(&files.certificates).await;
     let certificates = certificates.and_then(|text| certificates_of(&text));
@@ -182,15 +181,9 @@ fn certificates_of(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     Ok(certificates)
 }
 
-/// A file, and no more of it than is read of any PEM.
-async fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| path_error_text("open", path, &error);
-    let file = tokio::fs::File::open(path).await.map_err(told)?;
-    let limit = u64::try_from(MAX_PEM_LEN_BYTES).unwrap_or(u64::MAX);
-    let mut text = Vec::new();
-    let mut bounded = file.take(limit.saturating_add(1));
-    bounded.read_to_end(&mut text).await.map_err(told)?;
-    Ok(text)
+async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let read = bounded_file::read_waiting(path, MAX_PEM_LEN_BYTES).await;
+    read.map_err(|error| path_error_text("open", path, &error))
 }
 
 /// Why files cannot be used, or did not sign.
