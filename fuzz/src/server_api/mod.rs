@@ -41,8 +41,9 @@ use server::api;
 use server::attest::x509pop::{ClientAddress, Settings, Trust, X509Pop};
 use server::attest::{Attestation, AttestorHost, Attestors, IdSelector};
 use server::bundles::Bundles;
-use server::ca::{Ca, DistinguishedName, Policy};
+use server::ca::{Ca, Policy};
 use server::cluster::ClusterControl;
+use server::config::{self, LoadArgs};
 use server::endpoints::audit::AuditTrail;
 use server::endpoints::authz::Rule;
 use server::endpoints::{AdminSource, Caller, CallerRole, ConnectionLife, Gate, Services, Waiting};
@@ -155,7 +156,7 @@ impl World {
         let shutdown = Shutdown::new();
         let store = open_store(folder.path()).await;
         let clock: Arc<dyn Clock> = clock();
-        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy());
+        let (ca, authorities) = Ca::open(store.clone(), Arc::clone(&clock), policy(folder.path()));
         let by_hand = authorities.by_hand(&ca);
         let stop = shutdown.clone();
         tokio::task::spawn(async move {
@@ -422,23 +423,13 @@ impl Parts<'_> {
     }
 }
 
-fn policy() -> Policy {
-    const HOUR: Duration = Duration::from_secs(3600);
-    Policy {
-        trust_domain: OWN.clone(),
-        ca_ttl: 24 * HOUR,
-        ca_key_type: KeyType::EcP256,
-        jwt_key_type: KeyType::EcP256,
-        ca_subject: DistinguishedName::new(&["US".to_owned()], &["SPIFFE".to_owned()], ""),
-        svid_subject: DistinguishedName::svid_default(),
-        jwt_enabled: true,
-        jwt_issuer: None,
-        x509_svid_ttl: HOUR,
-        jwt_svid_ttl: HOUR / 12,
-        agent_ttl: HOUR,
-        signing_max_staleness: None,
-        peer_trust_domain: None,
-    }
+/// That of a server without any settings.
+fn policy(folder: &Path) -> Policy {
+    let path = folder.join("server.conf");
+    let settings = r#"server { trust_domain = "example.org" data_dir = "data" }"#;
+    std::fs::write(&path, settings).expect("the file is written");
+    let config = config::load(&LoadArgs::from_path(path));
+    Policy::from_config(&config.unwrap_or_else(|error| panic!("{error:#}")))
 }
 
 fn nobody() -> AgentRecord {
