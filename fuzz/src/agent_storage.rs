@@ -1,15 +1,11 @@
 //! What an agent kept before it was started again: its SVID and bundle, and its keys.
 
 use std::path::Path;
-use std::sync::LazyLock;
 
 use agent::storage::{DataFile, KeyStore};
-use tempfile::TempDir;
 
 use crate::input::{Input, plain};
-use crate::world::AUTHORITY;
-
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+use crate::world::{AUTHORITY, FOLDER, written};
 
 /// A byte that says which file it is.
 pub fn run(data: &[u8]) {
@@ -20,7 +16,7 @@ pub fn run(data: &[u8]) {
     } else {
         "keys.json"
     };
-    std::fs::write(FOLDER.path().join(name), input.rest()).expect("the file is written");
+    written(name, input.rest());
     match is_data {
         true => data_file(FOLDER.path()),
         false => keys(FOLDER.path()),

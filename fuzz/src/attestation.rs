@@ -1,4 +1,4 @@
-//! Evidence of nodes: join tokens, and `x509pop` in both directions.
+//! Evidence of nodes: join tokens, `x509pop` in both directions, and where an agent has its own from.
 
 use std::sync::LazyLock;
 
@@ -7,29 +7,65 @@ use agent::attest::x509pop::{Source, X509Pop};
 use identity::pem::{encode_certificates, encode_private_key};
 use identity::possession::{Proof, ProofKind, ProvingKey, proof_kind, verify_proof};
 use identity::spiffe_id::SpiffeId;
+use identity::x509::CertificateInfo;
+use prost::Message as _;
 use proto::attestation::x509pop::{Challenge, Evidence, NONCE_LEN_BYTES, Response, signed_message};
-use tempfile::TempDir;
+use proto::workload::{X509svid, X509svidResponse};
 
+use crate::foreign::{Answer, Stranger, said};
 use crate::input::{Input, join, plain};
-use crate::world::{AUTHORITY, KEY, OWN, alone};
+use crate::world::{AUTHORITY, KEY, OWN, alone, in_time, written};
 
 /// A byte that says what follows.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 6 {
+    match input.byte() % 8 {
         0 => evidence(input.rest()),
         1 => challenge(input.rest()),
         2 => response(input.rest()),
         3 => proof(input),
         4 => answer(input.rest()),
-        _ => {
+        5 => {
             if let Some(token) = input.text()
                 && let Ok(id) = SpiffeId::join_token_agent(&OWN, token)
             {
                 assert!(id.is_agent() && id.path().ends_with(token));
             }
         }
+        6 => {
+            STRANGER.says.set([Answer::of(input)]);
+            shown(Source::WorkloadApi(STRANGER.socket()));
+        }
+        _ => shown(Source::Files {
+            private_key: written("shown.key", input.piece()),
+            certificate: written("shown.pem", input.rest()),
+            intermediates: None,
+        }),
     }
+}
+
+static STRANGER: LazyLock<Stranger<Answer>> = LazyLock::new(Stranger::answering);
+
+/// What an agent shows of itself is what it can prove.
+fn shown(source: Source) {
+    in_time(async {
+        let Ok(agent) = X509Pop::open(source).await else {
+            return;
+        };
+        let Ok(mut attempt) = agent.begin().await else {
+            return;
+        };
+        let evidence = Evidence::parse(attempt.payload()).expect("evidence is shown");
+        let leaf = CertificateInfo::parse(&evidence.certificates[0]).expect("it was looked at");
+        let kind = proof_kind(&leaf.public_key_der).expect("a key that proves is of a kind");
+        let of_server = [7; NONCE_LEN_BYTES];
+        let answered = attempt.answer(Challenge::new(kind, of_server).to_bytes());
+        let answered = answered.await.expect("who has the key answers");
+        let response = Response::parse(&answered).expect("an answer is one");
+        let (of_agent, proof) = response.proof(kind).expect("and of this kind");
+        let message = signed_message(&of_server, &of_agent).expect("both have their length");
+        verify_proof(&leaf.public_key_der, &message, &proof).expect("it proves");
+    });
 }
 
 fn evidence(payload: &[u8]) {
@@ -103,14 +139,11 @@ static SVID: LazyLock<identity::x509_svid::X509Svid> =
     LazyLock::new(|| AUTHORITY.x509_svid("/node"));
 
 static AGENT: LazyLock<X509Pop> = LazyLock::new(|| {
-    static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
-    let [private_key, certificate] = ["key.pem", "chain.pem"].map(|name| FOLDER.path().join(name));
     let key = encode_private_key(SVID.key());
-    std::fs::write(&private_key, key.expose()).expect("the key is written");
-    std::fs::write(&certificate, encode_certificates(SVID.chain())).expect("the chain is written");
+    let chain = encode_certificates(SVID.chain());
     alone(X509Pop::open(Source::Files {
-        private_key,
-        certificate,
+        private_key: written("key.pem", key.expose()),
+        certificate: written("chain.pem", chain.as_bytes()),
         intermediates: None,
     }))
     .unwrap_or_else(|_| panic!("the files are good"))
@@ -143,6 +176,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let signature = vec![9; 256];
     let rsa = Response::new(nonce, Proof::Rsa { signature });
     seeds.push(plain(&[2], rsa.to_bytes()));
+    let key = encode_private_key(SVID.key());
+    seeds.push(plain(
+        &join(&[7], [key.expose()]),
+        encode_certificates(SVID.chain()),
+    ));
+    let identity = X509svidResponse {
+        svids: vec![X509svid {
+            x509_svid: SVID.chain().iter().flat_map(|der| der.to_vec()).collect(),
+            x509_svid_key: SVID.key().pkcs8().expose().to_vec(),
+            ..X509svid::default()
+        }],
+        ..X509svidResponse::default()
+    };
+    seeds.push(plain(&[6], said([identity.encode_to_vec()])));
     if let Proof::Ecdsa { r, s } = proof {
         seeds.push(plain(&join(&[3], [spki_der, &message[..], &r[..]]), s));
     }

@@ -1,21 +1,17 @@
 //! The config files of server, agent and discovery provider, from text to settings.
 
 use std::path::Path;
-use std::sync::LazyLock;
 
 use daemon::config::Expand;
-use tempfile::TempDir;
 
 use crate::input::{Input, plain};
-
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+use crate::world::written;
 
 /// A byte that says whose file follows.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.byte() % 3;
-    let path = FOLDER.path().join("config");
-    std::fs::write(&path, input.rest()).expect("the file is written");
+    let path = written("config", input.rest());
     match kind {
         0 => server(&path),
         1 => agent(&path),

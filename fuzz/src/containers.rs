@@ -1,15 +1,21 @@
 //! In which container a process is, and what an engine says of it: control groups, mounts, patterns,
-//! addresses, descriptions.
+//! addresses, descriptions, and conversations over HTTP.
 
-use agent::attestor::docker::decoded::{claim, container_selectors, own_container};
+use std::sync::LazyLock;
+
+use agent::attestor::docker::decoded::{claim, container_selectors, described, own_container};
 use agent::attestor::docker::{ApiVersion, Locator, Patterns, UidTemplate, parse_socket};
+use bytes::Bytes;
+use identity::selector::SelectorSet;
 
+use crate::foreign::Stranger;
 use crate::input::{Input, join};
+use crate::world::in_time;
 
 /// A byte that says what the rest is; for patterns a piece with one a line, then control groups.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 5 {
+    match input.byte() % 6 {
         0 => by_shape(input.rest()),
         1 => by_patterns(input),
         2 => {
@@ -18,7 +24,8 @@ pub fn run(data: &[u8]) {
             }
         }
         3 => description(input.rest()),
-        _ => settings(input),
+        4 => settings(input),
+        _ => conversation(input),
     }
 }
 
@@ -67,6 +74,22 @@ fn settings(input: Input<'_>) {
     UidTemplate::parse(text).ok();
 }
 
+/// What the engine says on one connection after the other.
+fn conversation(input: Input<'_>) {
+    let words = input.pieces(4).into_iter();
+    ENGINE.says.set(words.map(Bytes::copy_from_slice));
+    match in_time(described(&ENGINE.socket(), "c0ffee")) {
+        Ok(selectors) => {
+            let mut all = selectors.iter().flat_map(SelectorSet::iter);
+            assert!(all.all(|one| one.kind() == "docker"));
+        }
+        // A name is shown as it is written, the rest up to a length.
+        Err(error) => assert!(error.to_string().len() < 6 * (16 << 10), "{error}"),
+    }
+}
+
+static ENGINE: LazyLock<Stranger<Bytes>> = LazyLock::new(Stranger::babbling);
+
 /// One of each kind.
 pub fn seeds() -> Vec<Vec<u8>> {
     let id = "0123456789abcdef".repeat(4);
@@ -83,5 +106,28 @@ pub fn seeds() -> Vec<Vec<u8>> {
         format!("\u{3}{description}").into_bytes(),
         b"\x04unix:///run/user/%d/podman.sock".to_vec(),
         b"\x041.41".to_vec(),
+        join(
+            &[5],
+            [
+                http(PONG, ""),
+                http("", description),
+                http("", r#"{"Id":"sha256:aa"}"#),
+            ],
+        ),
+        join(
+            &[5],
+            [
+                http(PONG, ""),
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 16\r\n\r\n{\"message\":\"no\"}"
+                    .to_owned(),
+            ],
+        ),
     ]
+}
+
+const PONG: &str = "Api-Version: 1.41\r\n";
+
+fn http(headers: &str, body: &str) -> String {
+    let len = body.len();
+    format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {len}\r\n\r\n{body}")
 }

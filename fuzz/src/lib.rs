@@ -4,6 +4,7 @@
 //! does no more than in proportion to them; and `seeds`, which our own encoders made. [`target`] makes a
 //! program of it that libFuzzer drives.
 
+pub mod foreign;
 pub mod heap;
 pub mod input;
 pub mod world;
@@ -40,6 +41,8 @@ pub use libfuzzer_sys;
 
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 /// Makes the program of the target in the module with this name.
 #[macro_export]
 macro_rules! target {
@@ -61,6 +64,9 @@ macro_rules! target {
 
 /// Writes the seeds, and nothing else, where the environment names a folder for them.
 pub fn begin(seeds: fn() -> Vec<Vec<u8>>) {
+    // Whoever writes to a stranger that hung up is told by an error, as in every program that begins in Rust.
+    let taken = world::alone(async { signal(SignalKind::pipe()) });
+    drop(taken.expect("signals are taken"));
     let Some(folder) = std::env::var_os("FUZZ_SEEDS") else {
         return;
     };

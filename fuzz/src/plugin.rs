@@ -1,17 +1,22 @@
-//! What plugins say: the line that tells where they listen, what they print, and their answers to every call.
+//! What plugins say: the line that tells where they listen, what they print, their answers to every call, and what they
+//! call themselves.
 //!
 //! Must hold: whatever an answer is, the call ends in time, with a text of bounded length, and takes nothing for said
 //! that was not.
 
-use std::sync::LazyLock;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use identity::bundle::Bundle;
+use identity::x509_svid::X509Svid;
 use parking_lot::Mutex;
-use plugin_host::fuzzing::{plugin_behind, printed};
+use plugin_host::fuzzing::{connected, host_services, introduced, plugin_behind, printed};
+use plugin_host::host_services::{AgentStore, HostServices, IdentityProvider};
 use plugin_host::upstream_authority::UpstreamAuthority;
-use plugin_host::{Address, CallError, Kind, Plugin, parse_handshake};
+use plugin_host::{Address, CallError, Kind, Plugin, StartError, parse_handshake};
 use plugin_host::{agent_node_attestor, server_node_attestor, workload_attestor};
 use prost::Message;
 use proto::convert;
@@ -19,17 +24,22 @@ use proto::spire::plugin::agent::nodeattestor::v1 as agent_node;
 use proto::spire::plugin::agent::workloadattestor::v1 as workload;
 use proto::spire::plugin::server::nodeattestor::v1 as server_node;
 use proto::spire::plugin::server::upstreamauthority::v1 as upstream;
+use proto::spire::service::common::config::v1::ValidateResponse;
+use proto::spire::service::private::init::v1::InitResponse;
+use tokio::io::DuplexStream;
 use tonic::Code;
 use tonic::body::Body;
-use tonic::transport::Server;
+use tonic::transport::Channel;
+use tower::Service as _;
 
+use crate::foreign::{Answer, Turns, answer, framed, refused, said};
 use crate::input::{Input, join, plain};
-use crate::world::{AUTHORITY, alone};
+use crate::world::{AUTHORITY, alone, in_time};
 
-/// A byte that says what follows: a line, an output, or an answer.
+/// A byte that says what follows: a line, an output, an answer, the answers to the first calls, or a call.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 6 {
+    match input.byte() % 8 {
         0 => {
             if let Some(line) = input.text() {
                 handshake(line);
@@ -40,10 +50,17 @@ pub fn run(data: &[u8]) {
             assert!(first.is_none_or(|line| line.len() <= 3 * (16 << 10)));
             assert!(last_words.chars().count() <= 400);
         }
-        kind => {
-            *ANSWER.lock() = Answer::of(input);
-            alone(ask(kind));
+        kind @ 2..6 => {
+            ANSWERS.set([Answer::of(input)]);
+            in_time(ask(kind));
         }
+        6 => {
+            let data = (input.byte() % 2 == 1).then_some("a = 1");
+            let answers = input.pieces(4).into_iter().map(Input::new);
+            ANSWERS.set(answers.map(Answer::of));
+            in_time(introduce(data));
+        }
+        _ => in_time(call(input)),
     }
 }
 
@@ -56,54 +73,8 @@ fn handshake(line: &str) {
     }
 }
 
-/// What the plugin answers, whatever it is asked.
-#[derive(Clone, Default)]
-struct Answer {
-    frames: Bytes,
-    status: u8,
-    message: Option<HeaderValue>,
-}
-
-static ANSWER: LazyLock<Mutex<Answer>> = LazyLock::new(Mutex::default);
-
-impl Answer {
-    /// A status, its text, then messages; without a text the bytes as they are.
-    fn of(mut input: Input<'_>) -> Self {
-        let status = input.byte() % 18;
-        let message = input.piece();
-        let mut frames = Vec::new();
-        if message.is_empty() {
-            frames = input.rest().to_vec();
-        } else {
-            for piece in input.pieces(8) {
-                frames.extend(framed(piece));
-            }
-        }
-        Self {
-            frames: frames.into(),
-            status,
-            message: HeaderValue::from_bytes(message).ok(),
-        }
-    }
-
-    fn response(self) -> Response<Body> {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", u16::from(self.status).into());
-        if let Some(message) = self.message {
-            trailers.insert("grpc-message", message);
-        }
-        let body = Full::new(self.frames).with_trailers(async { Some(Ok(trailers)) });
-        Response::builder()
-            .header("content-type", "application/grpc")
-            .body(Body::new(body))
-            .expect("it is a response")
-    }
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(message.len()).expect("inputs are short");
-    [&[0], &len.to_be_bytes()[..], message].concat()
-}
+/// What the plugin answers, one call after the other.
+static ANSWERS: LazyLock<Turns<Answer>> = LazyLock::new(Turns::default);
 
 async fn ask(kind: u8) {
     let plugin = plugin().await;
@@ -116,7 +87,6 @@ async fn ask(kind: u8) {
     if let Err(error) = lost {
         assert!(error.text.chars().count() <= 2_001, "{}", error.text.len());
         assert_ne!(error.code, Code::Ok);
-        assert!(error.text != "plugin did not answer within 8s");
         if error.code == Code::Unavailable && !error.is_verdict {
             *PLUGIN.lock() = None;
         }
@@ -162,35 +132,99 @@ async fn upstream(plugin: &Plugin) -> Result<(), CallError> {
     Ok(())
 }
 
+/// Init, then validation and configuration.
+async fn introduce(data: Option<&str>) {
+    match introduced(channel().await, Kind::UpstreamAuthority, data).await {
+        Ok(_) => {}
+        Err(StartError::Init(status) | StartError::Configure(status)) => {
+            if std::error::Error::source(&status).is_some() {
+                *CHANNEL.lock() = None;
+            }
+        }
+        // Two hundred characters of its own, and the names up to a length.
+        Err(error) => assert!(error.to_string().chars().count() < 1_000, "{error}"),
+    }
+}
+
 static PLUGIN: Mutex<Option<Plugin>> = Mutex::new(None);
 
 /// The plugin of before, or a new one if the connection to that one was lost.
-#[expect(clippy::disallowed_methods, reason = "it runs as long as the process")]
 async fn plugin() -> Plugin {
     if let Some(plugin) = &*PLUGIN.lock() {
         return plugin.clone();
     }
-    let (near, far) = tokio::io::duplex(64 << 10);
-    tokio::task::spawn(async move {
-        let service = tower::service_fn(|_: Request<Body>| async {
-            Ok::<_, std::convert::Infallible>(ANSWER.lock().clone().response())
-        });
-        let connections = tokio_stream::once(Ok::<_, std::io::Error>(far));
-        let served = Server::builder().serve_with_incoming(service, connections);
-        served.await.ok();
-    });
-    let plugin = plugin_behind(Kind::ServerNodeAttestor, "mine", near).await;
+    let plugin = plugin_behind(Kind::ServerNodeAttestor, "mine", stream()).await;
     let plugin = plugin.expect("somebody is there");
     *PLUGIN.lock() = Some(plugin.clone());
     plugin
 }
 
+static CHANNEL: Mutex<Option<Channel>> = Mutex::new(None);
+
+/// The same for a plugin that has said nothing yet.
+async fn channel() -> Channel {
+    if let Some(channel) = &*CHANNEL.lock() {
+        return channel.clone();
+    }
+    let channel = connected(stream()).await.expect("somebody is there");
+    *CHANNEL.lock() = Some(channel.clone());
+    channel
+}
+
+/// A stream to who answers.
+#[expect(clippy::disallowed_methods, reason = "it runs as long as the process")]
+fn stream() -> DuplexStream {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let connections = tokio_stream::once(Ok::<_, std::io::Error>(far));
+    tokio::task::spawn(answer(connections, ANSWERS.clone()));
+    near
+}
+
+/// A service of the process that a plugin calls: which one, then a message.
+async fn call(mut input: Input<'_>) {
+    let path = HOST_METHODS[usize::from(input.byte()) % HOST_METHODS.len()].as_str();
+    let request = Request::post(path)
+        .header("content-type", "application/grpc")
+        .body(Body::new(Full::new(Bytes::from(framed(input.rest())))))
+        .expect("it is a request");
+    let mut router = host_services(&HostServices::of_server(Arc::new(Known), Arc::new(Known)));
+    let answer = router.call(request).await;
+    let answer = answer.unwrap_or_else(|never| match never {});
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer.into_body().collect().await.ok();
+}
+
+static HOST_METHODS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    proto::descriptors::rpc_paths()
+        .filter(|path| path.starts_with("/spire.hostservice."))
+        .collect()
+});
+
+/// The agent "known", and this process.
+struct Known;
+
+impl AgentStore for Known {
+    fn has<'a>(
+        &'a self,
+        agent_id: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send + 'a>> {
+        Box::pin(std::future::ready(match agent_id {
+            "" => Err("no name".to_owned()),
+            name => Ok(name == "known"),
+        }))
+    }
+}
+
+impl IdentityProvider for Known {
+    fn identity(&self) -> Option<(X509Svid, Arc<Bundle>)> {
+        let svid = AUTHORITY.x509_svid("/spire/server");
+        Some((svid, Arc::new(AUTHORITY.bundle())))
+    }
+}
+
 /// Lines, outputs, and an answer to each call: good ones, refusals, and bytes that are no message.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let said = |kind: u8, message: &[u8]| {
-        let start = join(&[kind, 0], [b"x"]);
-        join(&start, [message])
-    };
+    let answer = |kind: u8, message: &[u8]| plain(&[kind], said([message]));
     let hclog =
         r#"{"@level":"warn","@message":"hot","@module":"m","@timestamp":"t","a":1,"b":"x y"}"#;
     let mut seeds = vec![
@@ -205,13 +239,47 @@ pub fn seeds() -> Vec<Vec<u8>> {
         plain(&[4, 0, 0, 0], b"\x01\xff\xff\xff\xff"),
     ];
     seeds.extend([
-        said(2, &challenge()),
-        said(2, &verdict()),
-        said(3, &evidence()),
-        said(4, &selectors()),
+        answer(2, &challenge()),
+        answer(2, &verdict()),
+        answer(3, &evidence()),
+        answer(4, &selectors()),
     ]);
-    seeds.extend(of_upstreams().iter().map(|message| said(5, message)));
+    seeds.extend(of_upstreams().iter().map(|message| answer(5, message)));
+    seeds.extend(introductions());
+    let calls = (0..HOST_METHODS.len()).filter_map(|number| u8::try_from(number).ok());
+    seeds.extend(calls.map(|number| plain(&[7, number], b"\x0a\x05known")));
     seeds
+}
+
+/// Plugins that take a configuration, find fault with it, have none, or are of another kind.
+fn introductions() -> Vec<Vec<u8>> {
+    let named = |names: &[&str]| {
+        let plugin_service_names = names.iter().map(|&name| name.to_owned()).collect();
+        let response = InitResponse {
+            plugin_service_names,
+        };
+        said([response.encode_to_vec()])
+    };
+    let own = "spire.plugin.server.upstreamauthority.v1.UpstreamAuthority";
+    let config = "spire.service.common.config.v1.Config";
+    let whole = named(&[own, config, "other.Service"]);
+    let notes = ValidateResponse {
+        valid: false,
+        notes: vec!["a is no b".to_owned()],
+    };
+    let unimplemented = refused(12, "unknown service");
+    let refused = refused(3, "no");
+    vec![
+        join(
+            &[6, 1],
+            [&whole, &said([notes.encode_to_vec()]), &said([[]])],
+        ),
+        join(&[6, 1], [&whole, &unimplemented, &refused]),
+        join(&[6, 0], [&named(&[own])]),
+        join(&[6, 1], [&named(&[own])]),
+        join(&[6, 0], [&named(&[config])]),
+        join(&[6, 0], [&refused]),
+    ]
 }
 
 fn challenge() -> Vec<u8> {

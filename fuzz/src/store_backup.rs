@@ -1,19 +1,19 @@
-//! Backups: any bytes as a file, any rows in a good one, and a good one with a byte changed.
+//! Backups: any bytes as a file, any rows in a good one, a good one with a byte changed, and the keys in front.
 
 use std::sync::LazyLock;
 
 use identity::secret::SecretBytes;
 use raft_store::backup::verify;
-use raft_store::{SealProvider, SealProviderError, fuzzing};
-use tempfile::TempDir;
+use raft_store::{FileSeal, SealProvider, SealProviderError, fuzzing};
 
 use crate::input::{Input, join, plain};
 use crate::store_codec::GOLDEN;
+use crate::world::{FOLDER, written};
 
 /// A byte that says what follows.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 3 {
+    match input.byte() % 4 {
         0 => {
             is_good(input.rest());
         }
@@ -24,9 +24,29 @@ pub fn run(data: &[u8]) {
                 is_good(&file);
             }
         }
-        _ => changed(input),
+        2 => changed(input),
+        _ => wrapped(input),
     }
 }
+
+/// A data key as it is wrapped in front of a backup, for a place: none but ours opens.
+fn wrapped(mut input: Input<'_>) {
+    let context = input.piece();
+    let opened = SEAL.unwrap(context, input.rest());
+    assert!(opened.is_err(), "nobody has the key");
+    let again = SEAL.wrap(context, &key()).expect("a key is wrapped");
+    assert!(
+        SEAL.unwrap(context, &again)
+            .is_ok_and(|found| found == key())
+    );
+}
+
+/// A key that no input was made with.
+static SEAL: LazyLock<FileSeal> = LazyLock::new(|| {
+    let seal = FileSeal::at(&FOLDER.path().join("seal.key"));
+    seal.create().expect("a key is made");
+    seal
+});
 
 fn rows(input: Input<'_>) -> Vec<fuzzing::Row> {
     let pieces = input.pieces(256);
@@ -61,12 +81,8 @@ fn changed(mut input: Input<'_>) {
 }
 
 fn is_good(file: &[u8]) -> bool {
-    let path = FOLDER.path().join("backup");
-    std::fs::write(&path, file).expect("the file is written");
-    verify(&path, &OneKey).is_ok()
+    verify(&written("backup", file), &OneKey).is_ok()
 }
-
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
 
 fn key() -> SecretBytes {
     SecretBytes::new(vec![7; 32])
@@ -106,5 +122,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         join(&[1], parts),
         join(&[1], few.clone()),
         join(&[2, 0, 0, 0, 40, 1], few),
+        plain(
+            &join(&[3], [b"conclave"]),
+            SEAL.wrap(b"", &key()).expect("a key is wrapped"),
+        ),
     ]
 }

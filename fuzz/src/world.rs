@@ -1,6 +1,8 @@
-//! What all targets agree on: a trust domain, a time, keys and certificates for seeds.
+//! What all targets agree on: a trust domain, a time, keys and certificates for seeds, a place for files, runtimes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +11,7 @@ use identity::clock::{FakeClock, UnixTime};
 use identity::secret::PrivateKey;
 use identity::testing::TestAuthority;
 use identity::trust_domain::TrustDomain;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// 2027-01-15, at which everything happens.
@@ -51,6 +54,16 @@ pub fn bundle() -> Bundle {
     }
 }
 
+/// Where the files of a target are.
+pub static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+
+/// The file of [`FOLDER`] with this content.
+pub fn written(name: &str, content: &[u8]) -> PathBuf {
+    let path = FOLDER.path().join(name);
+    std::fs::write(&path, content).expect("the file is written");
+    path
+}
+
 /// Runs what takes a runtime, on this thread alone.
 pub fn alone<T>(task: impl Future<Output = T>) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -62,7 +75,17 @@ pub fn alone<T>(task: impl Future<Output = T>) -> T {
     RUNTIME.block_on(task)
 }
 
-/// The same where time passes as soon as nothing else happens.
+/// The same for what ends by itself, whatever others say or leave unsaid.
+///
+/// # Panics
+/// It takes nearly as long as it is given by the shortest of its own deadlines.
+pub fn in_time<T>(task: impl Future<Output = T>) -> T {
+    const PATIENCE: Duration = Duration::from_secs(7);
+    let ended = alone(async { tokio::time::timeout(PATIENCE, task).await });
+    ended.unwrap_or_else(|_elapsed| panic!("it did not end within {PATIENCE:?}"))
+}
+
+/// Runs what takes a runtime where time passes as soon as nothing else happens.
 pub fn patiently<T>(task: impl Future<Output = T>) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread()

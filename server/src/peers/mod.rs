@@ -32,7 +32,10 @@ pub use self::start::{forget_identity, join_cluster};
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use self::{identity::reads_as_identity, join::reads_as_application};
+pub use self::{
+    identity::reads_as_identity,
+    join::{reads_as_admission, reads_as_application, wrapped_seal_key},
+};
 
 /// A message between members at most, with what the wire adds to it.
 const MAX_MESSAGE_LEN_BYTES: usize = raft_store::MAX_PEER_FRAME_LEN_BYTES + 1024;

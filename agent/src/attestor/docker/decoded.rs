@@ -1,9 +1,11 @@
 //! What the decoders make of foreign bytes, for the fuzz targets.
 
+use std::path::Path;
+
 use identity::selector::SelectorSet;
 
 use super::cgroup::Cgroups;
-use super::engine::decode;
+use super::engine::{Engine, EngineError, decode, places};
 use super::locator::Locator;
 use super::mountinfo::container;
 use super::selectors;
@@ -27,4 +29,18 @@ pub fn own_container(text: &[u8]) -> Option<String> {
 pub fn container_selectors(json: &[u8], image_id: &str) -> Option<SelectorSet> {
     let container = decode("/containers/id/json", json).ok()?;
     selectors(&container, image_id).ok()
+}
+
+/// The selectors of the container `id` as whoever listens on `socket` says them.
+///
+/// # Errors
+/// He says none.
+pub async fn described(socket: &Path, id: &str) -> Result<Option<SelectorSet>, EngineError> {
+    let engine = Engine::new(socket.to_owned(), None, places());
+    let container = engine.container(id).await?;
+    let image_id = match &container.image {
+        Some(image) => engine.image_id(image).await?,
+        None => String::new(),
+    };
+    Ok(selectors(&container, &image_id).ok())
 }

@@ -117,8 +117,16 @@ impl Request<'_> {
             Err(_elapsed) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         drop(http2.driver);
-        match answer.into_inner().result {
-            Some(Outcome::Admitted(admitted)) => self.membership(admitted, &exporter),
+        self.outcome(answer.into_inner(), &exporter)
+    }
+
+    fn outcome(
+        &self,
+        answer: wire::JoinResponse,
+        exporter: &Exporter,
+    ) -> Result<Membership, JoinError> {
+        match answer.result {
+            Some(Outcome::Admitted(admitted)) => self.membership(admitted, exporter),
             Some(Outcome::Refused(refused)) => Err(refusal(refused)),
             None => Err(JoinError::Malformed),
         }
@@ -152,6 +160,43 @@ impl Request<'_> {
             seal_key,
         })
     }
+}
+
+/// What a host that has `invite` and `key` makes of an answer, on a connection of nobody: the id that it gets.
+///
+/// # Errors
+/// It does not get in.
+#[cfg(feature = "fuzzing")]
+pub fn reads_as_admission(
+    invite: &Invite,
+    key: PrivateKey,
+    answer: wire::JoinResponse,
+) -> Result<u64, JoinError> {
+    let clock = Arc::new(identity::clock::SystemClock);
+    let tls = identity::tls::join_client_config(invite.pin(), clock).map_err(JoinError::Tls)?;
+    let request = Request {
+        invite,
+        verifier: Verifier::of(&invite.secret)?,
+        parameters: Vec::new(),
+        tls: Arc::new(tls),
+        key,
+    };
+    let membership = request.outcome(answer, &nobodys()?)?;
+    Ok(membership.identity.member_id)
+}
+
+/// The seal key as a member sends it on the same connection.
+///
+/// # Errors
+/// The cryptographic library failed.
+#[cfg(feature = "fuzzing")]
+pub fn wrapped_seal_key(invite: &Invite, seal_key: &SecretBytes) -> Result<Vec<u8>, EnvelopeError> {
+    Verifier::of(&invite.secret)?.wrap(&nobodys()?, seal_key)
+}
+
+#[cfg(feature = "fuzzing")]
+fn nobodys() -> Result<Exporter, EnvelopeError> {
+    Exporter::of(|output, _label, _context| Ok(output))
 }
 
 fn parameters(

@@ -13,6 +13,8 @@ mod service;
 pub(crate) use self::admission::Admission;
 pub use self::client::JoinError;
 pub(crate) use self::client::{Applicant, join};
+#[cfg(feature = "fuzzing")]
+pub use self::client::{reads_as_admission, wrapped_seal_key};
 pub use self::invitation::{InvitationError, Invitations, IssuedInvite};
 pub use self::invite::{Invite, InviteError};
 pub(crate) use self::proof::Exporter;
