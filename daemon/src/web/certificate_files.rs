@@ -97,6 +97,20 @@ impl CertificateFiles {
         }
     }
 
+    /// Reads the files again, whether they have changed or not; returns whether they could be used.
+    #[cfg(feature = "fuzzing")]
+    #[doc(hidden)]
+    pub fn reloaded(&self) -> bool {
+        self.reload()
+    }
+
+    /// What is shown to whoever comes.
+    #[cfg(feature = "fuzzing")]
+    #[doc(hidden)]
+    pub fn shown(&self) -> Arc<CertifiedKey> {
+        self.current.load_full()
+    }
+
     fn stamps(&self) -> Result<[Stamp; 2], CertificateFilesError> {
         Ok([Stamp::of(&self.certificate)?, Stamp::of(&self.key)?])
     }

@@ -225,6 +225,24 @@ async fn answer(
     }
 }
 
+/// What a caller who says `said` is told.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub async fn told(said: &[u8], origin: Origin, documents: Arc<dyn Documents>) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (near, far) = tokio::io::duplex(MAX_HEAD_LEN_BYTES);
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let mut told = Vec::new();
+    let speaking = async {
+        writer.write_all(said).await.ok();
+        writer.shutdown().await.ok();
+    };
+    tokio::join!(answer(far, origin, documents), speaking, async {
+        reader.read_to_end(&mut told).await.ok()
+    });
+    told
+}
+
 async fn accept_tcp(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {

@@ -17,5 +17,9 @@ pub use self::{
     text::{Answer, empty, plain_text},
 };
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::listener::told;
+
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,11 @@ pub async fn poll(
     Ok(())
 }
 
-async fn poll_once(source: &Source) -> Result<Vec<JwtAuthority>, PollError> {
+/// What the source says now. There is no deadline.
+///
+/// # Errors
+/// It says nothing, or nothing that can be used.
+pub async fn poll_once(source: &Source) -> Result<Vec<JwtAuthority>, PollError> {
     match source {
         Source::ServerApi { socket } => server_api::poll(socket).await,
         Source::WorkloadApi {
