@@ -23,7 +23,9 @@ pub use self::connector::Connector;
 pub use self::envelope::EnvelopeError;
 pub(crate) use self::identity::IdentityTask;
 pub use self::identity::{IdentityError, IdentityFileError};
-pub use self::join::{InvitationError, Invitations, Invite, InviteError, IssuedInvite, JoinError};
+pub use self::join::{
+    InvitationError, Invitations, Invite, InviteError, IssuedInvite, JOIN_WITHIN, JoinError,
+};
 pub(crate) use self::member::{Arrival, Member};
 pub(crate) use self::name::trust_domain;
 pub use self::runtime::PeerRuntime;

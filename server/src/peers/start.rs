@@ -60,7 +60,7 @@ pub(crate) async fn found(config: &Config) -> anyhow::Result<(Store, Driver)> {
 }
 
 /// Joins the cluster that `invite` is for, and keeps what the next start needs. Starts nothing;
-/// returns who this host is now.
+/// returns who this host is now. Tells `tell` what keeps it waiting.
 ///
 /// # Errors
 /// There are data already, this host cannot listen for members, or the cluster refused; with the way out.
@@ -68,13 +68,14 @@ pub async fn join_cluster(
     config: &Config,
     invite: &str,
     clock: Arc<dyn Clock>,
+    mut tell: impl FnMut(&str) + Send,
 ) -> anyhow::Result<Identity> {
     daemon::process::make_data_dir(&config.data_dir)?;
     let place = Place::of(config, a_member(config)?)?;
     place.ensure_empty()?;
     // Before the invitation is used up for an address where nobody would answer.
     drop(Listener::bind(&place.cluster.peer_address).await?);
-    let joined = place.join(&invite.parse()?, clock).await?;
+    let joined = place.join(&invite.parse()?, clock, &mut tell).await?;
     Ok(Identity {
         cluster_id: joined.cluster_id,
         member_id: joined.member_id,
@@ -243,10 +244,17 @@ impl<'a> Place<'a> {
         invite: &Invite,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Beginning> {
-        Ok(self.as_admitted(self.join(invite, clock).await?))
+        let mut tell = |cause: &str| tracing::warn!(cause, "not let into the cluster yet");
+        let joined = self.join(invite, clock, &mut tell).await?;
+        Ok(self.as_admitted(joined))
     }
 
-    async fn join(&self, invite: &Invite, clock: Arc<dyn Clock>) -> anyhow::Result<PeerIdentity> {
+    async fn join(
+        &self,
+        invite: &Invite,
+        clock: Arc<dyn Clock>,
+        tell: &mut (dyn FnMut(&str) + Send),
+    ) -> anyhow::Result<PeerIdentity> {
         let applicant = Applicant {
             trust_domain: &self.config.trust_domain,
             peer_address: &self.cluster.peer_address,
@@ -255,7 +263,7 @@ impl<'a> Place<'a> {
             formats: (*FORMATS.start(), *FORMATS.end()),
         };
         // Boxed: a handshake and its retries take room that every start would have to make.
-        let membership = Box::pin(join::join(invite, &applicant, clock))
+        let membership = Box::pin(join::join(invite, &applicant, clock, tell))
             .await
             .context("cannot join the cluster")?;
         self.seal.import(&membership.seal_key).with_context(|| {

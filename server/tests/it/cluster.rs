@@ -197,10 +197,21 @@ impl Host {
         }
     }
 
+    async fn joins(&self, invite: &str) -> anyhow::Result<raft_store::Identity> {
+        self.joins_telling(invite, |_cause| {}).await
+    }
+
+    async fn joins_telling(
+        &self,
+        invite: &str,
+        tell: impl FnMut(&str) + Send,
+    ) -> anyhow::Result<raft_store::Identity> {
+        server::peers::join_cluster(&self.config, invite, Arc::new(SystemClock), tell).await
+    }
+
     /// How joining ends for a host that never starts.
     async fn refusal(&self, invite: &str) -> String {
-        let joined = server::peers::join_cluster(&self.config, invite, Arc::new(SystemClock));
-        let error = joined.await.unwrap_err();
+        let error = self.joins(invite).await.unwrap_err();
         assert_eq!(std::fs::read_dir(self.data_dir()).unwrap().count(), 0);
         chain(error.as_ref())
     }
@@ -384,8 +395,7 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
     );
 
     // After all of that the invite is as good as new, but only once.
-    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
-    joined.await.unwrap();
+    host.joins(&invite).await.unwrap();
     let other = Host::new(FirstStart::Continue);
     let refused = other.refusal(&invite).await;
     assert!(refused.contains("there is no such invite"), "{refused}");
@@ -411,8 +421,8 @@ async fn host_of_another_trust_domain_leaves_the_invite_unused() {
          as before"
     );
     host.config.trust_domain = own;
-    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
-    assert_eq!(joined.await.unwrap().cluster_id, first.cluster_id());
+    let joined = host.joins(&invite).await.unwrap();
+    assert_eq!(joined.cluster_id, first.cluster_id());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -427,14 +437,12 @@ async fn data_of_one_cluster_never_meet_another() {
         refused.contains("but the configured invite is for cluster"),
         "{refused}"
     );
-    let joined = server::peers::join_cluster(&first.config, &invite, Arc::new(SystemClock));
-    let refused = chain(joined.await.unwrap_err().as_ref());
+    let refused = chain(first.joins(&invite).await.unwrap_err().as_ref());
     assert!(refused.contains("holds member 1 of cluster"), "{refused}");
     // A host with the seal key of another cluster keeps it.
     let host = Host::new(FirstStart::Continue);
     std::fs::copy(&first.config.seal_key_path, &host.config.seal_key_path).unwrap();
-    let joined = server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
-    let refused = chain(joined.await.unwrap_err().as_ref());
+    let refused = chain(host.joins(&invite).await.unwrap_err().as_ref());
     assert!(refused.contains("is of another cluster"), "{refused}");
     let key = |path: &Path| std::fs::read(path).unwrap();
     assert_eq!(
@@ -486,7 +494,7 @@ async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
     let first = Host::founder().await;
     let invite = first.invite().await;
     let mut host = Host::new(FirstStart::Join(invite.clone().into()));
-    let join = || server::peers::join_cluster(&host.config, &invite, Arc::new(SystemClock));
+    let join = || host.joins(&invite);
     let taken = TcpListener::bind(host.peer_address()).await.unwrap();
     let refused = join().await.unwrap_err().to_string();
     let expected = "cannot listen on peer_address ";
@@ -498,6 +506,30 @@ async fn host_that_joined_before_it_ran_goes_on_as_that_member() {
     assert_eq!(status.member_id, joined.member_id);
     first.create("/a").await;
     host.sees(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joiner_tells_what_it_waits_for_and_joins_when_that_is_over() {
+    let mut first = Host::founder().await;
+    let invite = first.invite().await;
+    first.stop().await;
+    let host = Host::new(FirstStart::Continue);
+    let (heard, mut causes) = tokio::sync::mpsc::channel(32);
+    let tell = move |cause: &str| heard.try_send(cause.to_owned()).unwrap();
+    let (joined, told) = tokio::join!(host.joins_telling(&invite, tell), async {
+        let told = causes.recv().await.unwrap();
+        first.start().await.unwrap();
+        told
+    });
+    joined.unwrap();
+    let expected = format!(
+        "no answer from the member at {}: Connection refused (os error 111)",
+        first.peer_address()
+    );
+    assert_eq!(told, expected);
+    while let Some(again) = causes.recv().await {
+        assert_ne!(again, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,13 @@ async fn join(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let arguments = LoadArgs::from_flags(parsed);
     let config = member_config(&arguments)?;
     let invite = invite(parsed, terminal)?;
-    let joined = peers::join_cluster(&config, &invite, Arc::new(SystemClock)).await?;
+    let tell = |cause: &str| {
+        terminal.error_line(&format!(
+            "Not let in yet, trying for up to {} s: {cause}",
+            peers::JOIN_WITHIN.as_secs()
+        ));
+    };
+    let joined = peers::join_cluster(&config, &invite, Arc::new(SystemClock), tell).await?;
     terminal.line(&format!(
         "Joined the cluster {cluster} as member {id}.",
         cluster = cluster_id_text(&joined.cluster_id),

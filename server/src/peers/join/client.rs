@@ -23,6 +23,7 @@ use crate::peers::envelope::EnvelopeError;
 use crate::peers::identity::PeerIdentity;
 use crate::peers::join::invite::Invite;
 use crate::peers::join::proof::{Exporter, Verifier};
+use crate::peers::join::setbacks::Setbacks;
 use crate::peers::name;
 
 /// A host that wants to become a member.
@@ -42,14 +43,16 @@ pub(crate) struct Membership {
     pub(crate) seal_key: SecretBytes,
 }
 
-/// Joins the cluster that `invite` is for, through whichever member answers.
+/// Joins the cluster that `invite` is for, through whichever member answers. Tells `tell` what keeps it
+/// waiting.
 ///
 /// # Errors
-/// The first refusal that another member would give too; or why none could be reached in time.
+/// The first refusal that another member would give too; or why no member let it in in time.
 pub(crate) async fn join(
     invite: &Invite,
     applicant: &Applicant<'_>,
     clock: Arc<dyn Clock>,
+    tell: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Membership, JoinError> {
     let key = PrivateKey::generate(KeyType::EcP256).map_err(JoinError::Key)?;
     let tls = identity::tls::join_client_config(invite.pin(), clock).map_err(JoinError::Tls)?;
@@ -61,23 +64,21 @@ pub(crate) async fn join(
         key,
     };
     let deadline = tokio::time::Instant::now() + JOIN_WITHIN;
-    let mut last = JoinError::NoAddress;
+    let mut setbacks = Setbacks::told_to(tell);
     loop {
-        let mut all_are_foreign = true;
+        let mut are_all_foreign = true;
         for address in &invite.addresses {
-            match request.send_to(address).await {
+            let error = match request.send_to(address).await {
                 Ok(membership) => return Ok(membership),
                 Err(error) if error.is_final() => return Err(error),
-                Err(error) => {
-                    let cause = daemon::supervisor::chain(&error);
-                    tracing::warn!(address, cause, "could not join through this member");
-                    all_are_foreign &= matches!(error, JoinError::WrongCluster { .. });
-                    last = error;
-                }
-            }
+                Err(error) => error,
+            };
+            are_all_foreign &= matches!(error, JoinError::WrongCluster { .. });
+            setbacks.meet(address, daemon::supervisor::chain(&error));
         }
-        if all_are_foreign || tokio::time::Instant::now() + PAUSE >= deadline {
-            return Err(last);
+        if are_all_foreign || tokio::time::Instant::now() + PAUSE >= deadline {
+            let causes = setbacks.summary();
+            return Err(JoinError::NotLetIn { causes });
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -117,17 +118,18 @@ impl Request<'_> {
             Err(_elapsed) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         drop(http2.driver);
-        self.outcome(answer.into_inner(), &exporter)
+        self.outcome(address, answer.into_inner(), &exporter)
     }
 
     fn outcome(
         &self,
+        address: &str,
         answer: wire::JoinResponse,
         exporter: &Exporter,
     ) -> Result<Membership, JoinError> {
         match answer.result {
             Some(Outcome::Admitted(admitted)) => self.membership(admitted, exporter),
-            Some(Outcome::Refused(refused)) => Err(refusal(refused)),
+            Some(Outcome::Refused(refused)) => Err(refusal(address, refused)),
             None => Err(JoinError::Malformed),
         }
     }
@@ -181,7 +183,7 @@ pub fn reads_as_admission(
         tls: Arc::new(tls),
         key,
     };
-    let membership = request.outcome(answer, &nobodys()?)?;
+    let membership = request.outcome("nobody", answer, &nobodys()?)?;
     Ok(membership.identity.member_id)
 }
 
@@ -218,7 +220,7 @@ fn parameters(
     })
 }
 
-fn refusal(refused: wire::Refused) -> JoinError {
+fn refusal(address: &str, refused: wire::Refused) -> JoinError {
     let detail = refused.detail.chars().take(MAX_DETAIL_CHARS).collect();
     let way_out = match Reason::try_from(refused.reason) {
         Ok(Reason::WrongCluster) => "use an invite of the cluster that listens at that address",
@@ -237,7 +239,8 @@ fn refusal(refused: wire::Refused) -> JoinError {
         }
         Ok(Reason::Unacceptable) => "see the log of that member",
         Ok(Reason::Unavailable | Reason::Unspecified) | Err(_) => {
-            return JoinError::Unavailable { detail };
+            let address = address.to_owned();
+            return JoinError::Unavailable { address, detail };
         }
     };
     JoinError::Refused { detail, way_out }
@@ -255,8 +258,10 @@ pub enum JoinError {
         way_out: &'static str,
     },
     /// A member cannot let anybody in now.
-    #[error("{detail}")]
+    #[error("the member at {address} says: {detail}")]
     Unavailable {
+        /// Where.
+        address: String,
         /// What the member said.
         detail: String,
     },
@@ -279,9 +284,12 @@ pub enum JoinError {
         #[source]
         source: io::Error,
     },
-    /// The invite has no address.
-    #[error("the invite names no member")]
-    NoAddress,
+    /// Each member had its reason, until the time was over or none was worth another try.
+    #[error("no member let this host in: {causes}")]
+    NotLetIn {
+        /// The last reason of each.
+        causes: String,
+    },
     /// The answer of a member makes no sense.
     #[error("the answer of the member makes no sense; is it of the same version?")]
     Malformed,
@@ -322,7 +330,7 @@ impl JoinError {
                 false
             }
             Self::Refused { .. }
-            | Self::NoAddress
+            | Self::NotLetIn { .. }
             | Self::Malformed
             | Self::Certificate(_)
             | Self::SealKey(_)
@@ -334,7 +342,7 @@ impl JoinError {
 }
 
 /// How long to look for a member that lets this host in: through an election, and a bit.
-const JOIN_WITHIN: Duration = Duration::from_secs(30);
+pub const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long one member may take: two proposals and a look at an address.

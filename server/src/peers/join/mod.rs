@@ -9,10 +9,11 @@ mod invitation;
 mod invite;
 mod proof;
 mod service;
+mod setbacks;
 
 pub(crate) use self::admission::Admission;
-pub use self::client::JoinError;
 pub(crate) use self::client::{Applicant, join};
+pub use self::client::{JOIN_WITHIN, JoinError};
 #[cfg(feature = "fuzzing")]
 pub use self::client::{reads_as_admission, wrapped_seal_key};
 pub use self::invitation::{InvitationError, Invitations, IssuedInvite};
