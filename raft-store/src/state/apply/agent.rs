@@ -74,11 +74,7 @@ impl State {
         if agent.is_banned() {
             return AttestOutcome::Banned;
         }
-        let agent = AgentRecord {
-            new_serial: command.serial.clone(),
-            new_not_after: Some(command.not_after),
-            ..AgentRecord::clone(agent)
-        };
+        let agent = with_next_certificate(agent, &command.serial, command.not_after);
         self.agents.put(sequence, agent, journal);
         AttestOutcome::Attested
     }
@@ -130,10 +126,8 @@ impl State {
             return RenewOutcome::Banned;
         }
         let agent = AgentRecord {
-            new_serial: command.new_serial.clone(),
-            new_not_after: Some(command.new_not_after),
             admission: None,
-            ..AgentRecord::clone(agent)
+            ..with_next_certificate(agent, &command.new_serial, command.new_not_after)
         };
         self.agents.put(sequence, agent, journal);
         RenewOutcome::Renewed
@@ -260,3 +254,12 @@ impl State {
 
 /// Attestation type whose agents may have an alias entry of their own making.
 const JOIN_TOKEN: &str = "join_token";
+
+/// The record of an agent that was given another certificate: it counts from when the agent shows it.
+fn with_next_certificate(agent: &AgentRecord, serial: &str, not_after: UnixTime) -> AgentRecord {
+    AgentRecord {
+        new_serial: serial.into(),
+        new_not_after: Some(not_after),
+        ..agent.clone()
+    }
+}
