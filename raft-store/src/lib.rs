@@ -47,8 +47,8 @@ pub use crate::peer::{
     Lane, MAX_PEER_FRAME_LEN_BYTES, NoPeers, PeerAddress, PeerConnection, PeerConnector, PeerError,
 };
 pub use crate::raft::{
-    AnswerError, ClusterStatus, DiskState, Leadership, MemberStatus, Membership, MembershipChange,
-    MissingVoters, Role,
+    AnswerError, ClockVerdict, ClusterStatus, DiskState, Leadership, MemberStatus, Membership,
+    MembershipChange, MissingVoters, Role,
 };
 pub use crate::record::{
     AcmeSecret, AcmeSecretKind, Admission, AgentRecord, AuthorityKind, AuthorityRecord,

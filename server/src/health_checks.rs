@@ -50,7 +50,7 @@ pub(crate) async fn start(
             let may_sign = ca.may_sign();
             let can_sign = ca.can_sign();
             async move {
-                may_sign.map_err(|stale| stale.to_string())?;
+                may_sign.map_err(|suspended| suspended.to_string())?;
                 can_sign
                     .then_some(())
                     .ok_or_else(|| "no authority is active".to_owned())

@@ -28,4 +28,5 @@ pub mod sync;
 pub mod template;
 #[cfg(test)]
 mod testing;
+mod time_check;
 pub mod upstream;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::clock::UnixTime;
+use identity::clock::{SystemClock, UnixTime};
 use identity::entry::{EntryId, RegistrationEntry};
 use identity::selector::{Selector, SelectorSet};
 use identity::spiffe_id::SpiffeId;
@@ -97,6 +97,7 @@ async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
         feed_capacity: 16,
         start: Start::Alone,
         runtime: tokio::runtime::Handle::current(),
+        clock: Arc::new(SystemClock),
     };
     let started = Member::start(options).await;
     if let Ok((member, _)) = &started {

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::forward::address_of;
 use super::member::{Shared, Stopped};
 use crate::codec::wire;
 use crate::storage::data_dir::DataDir;
@@ -66,27 +64,13 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         if !is_leader || waiting < MAX_STALL {
             continue;
         }
-        let Some(successor) = successor(&answers(&shared).await) else {
+        let Some(successor) = successor(&shared.ask_other_voters(false, ASK_DEADLINE).await) else {
             // Nobody who would do better.
             continue;
         };
         tracing::warn!(?waiting, "disk stalls, giving up the lead");
         shared.hand_over(Some(successor)).await.ok();
     }
-}
-
-/// What the other voters tell about themselves, as far as they answer.
-async fn answers(shared: &Shared) -> Vec<wire::StatusResponse> {
-    let own_id = shared.identity.member_id;
-    let others: Vec<u64> = shared.raft.voter_ids().filter(|id| *id != own_id).collect();
-    let asked = others
-        .into_iter()
-        .filter_map(|id| Some((id, address_of(&shared.raft, id)?)));
-    let asked = asked.map(|(id, address)| async move {
-        let asked = shared.ask_status(id, &address, false, ASK_DEADLINE);
-        asked.await
-    });
-    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Who has most of the log among those whose disks keep up.

@@ -1,16 +1,9 @@
-//! Members that applied the same entries have the same state: hashes are noted now and then and
-//! compared, and a member that a majority contradicts stops.
+//! Members that applied the same entries have the same state: hashes are noted now and then, to be compared.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::forward::address_of;
-use super::member::{Shared, Stopped};
 use crate::codec::wire;
 use crate::state::StateHash;
 
@@ -37,40 +30,8 @@ impl Hashes {
     }
 }
 
-/// Compares with the other members now and then. Returns when this one is wrong.
-pub(super) async fn compare(shared: Arc<Shared>) {
-    let mut due = interval(EVERY);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        due.tick().await;
-        let own_id = shared.identity.member_id;
-        let voters: Vec<u64> = shared.raft.voter_ids().collect();
-        let others = voters.iter().copied().filter(|id| *id != own_id);
-        let asked = others.filter_map(|id| Some((id, address_of(&shared.raft, id)?)));
-        let shared = &shared;
-        let answers = asked.map(|(id, address)| async move {
-            let answer = shared.ask_status(id, &address, true, ASK_DEADLINE).await;
-            answer.map(|answer| answer.hashes)
-        });
-        let answers: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
-        // Taken after the others': what they have noted, this one may have, too.
-        let own = shared.model.hashes.all();
-        if let Some(index) = contradicted(&own, &answers, voters.len()) {
-            let reason = format!(
-                "the state of this member differs from that of a majority at log entry {index}: it must not serve. Remove the member, empty its data directory and let it join again"
-            );
-            tracing::error!(index, "state differs from that of a majority");
-            shared.end(Stopped {
-                reason,
-                is_orderly: false,
-            });
-            return;
-        }
-    }
-}
-
 /// The newest entry behind which a majority of the voters has one and the same other hash.
-fn contradicted(
+pub(super) fn contradicted(
     own: &[(u64, StateHash)],
     others: &[Vec<wire::IndexedHash>],
     voters: usize,
@@ -94,11 +55,6 @@ const EVERY_ENTRIES: u64 = 1_000;
 
 /// Hashes held at most.
 const MAX_NOTED: usize = 64;
-
-/// How often members compare.
-const EVERY: Duration = Duration::from_secs(5);
-
-const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

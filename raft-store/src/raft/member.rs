@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::clock::{Clock as _, SystemClock};
+use identity::clock::Clock;
 use openraft::Raft;
 use openraft::errors::Fatal;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::change::{Granted, Refusal};
+use super::clocks::{ClockVerdict, Clocks};
 use super::disk::{self, Disk};
 use super::forward::{Forwarder, address_of};
 use super::freshness::{self, Freshness};
@@ -26,7 +27,7 @@ use super::serve::{AnswerError, Answering};
 use super::start::start_error;
 use super::status::ClusterStatus;
 use super::{Types, Vote};
-use super::{departure, failover, hashes, membership, pulse};
+use super::{compare, departure, failover, membership, pulse};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, AnnounceOutcome, Command, Envelope, Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
@@ -62,6 +63,15 @@ impl Stopped {
     pub(super) fn files_gone() -> Self {
         Self {
             reason: "its data directory was removed or replaced while it ran: what it wrote since is lost with it; put the directory back, or join as a new member".to_owned(),
+            is_orderly: false,
+        }
+    }
+
+    pub(super) fn differs(index: u64) -> Self {
+        Self {
+            reason: format!(
+                "the state of this member differs from that of a majority at log entry {index}: it must not serve. Remove the member, empty its data directory and let it join again"
+            ),
             is_orderly: false,
         }
     }
@@ -123,6 +133,7 @@ pub(super) struct Parts {
     pub(super) lost: mpsc::Receiver<u64>,
     pub(super) stall: Stall,
     pub(super) runtime: Handle,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// A started member.
@@ -143,6 +154,8 @@ pub(super) struct Shared {
     pub(super) forwarder: Forwarder,
     pub(super) freshness: Freshness,
     pub(super) disk: Disk,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clocks: Clocks,
     pub(super) granted: Granted,
     leadership: watch::Receiver<Leadership>,
     /// Why this member ends itself.
@@ -164,6 +177,8 @@ impl Member {
             forwarder,
             freshness: Freshness::default(),
             disk: Disk::new(parts.stall, Arc::clone(&parts.dir)),
+            clock: parts.clock,
+            clocks: Clocks::default(),
             granted: Granted::default(),
             leadership,
             ended: watch::Sender::new(None),
@@ -180,7 +195,7 @@ impl Member {
         tasks.spawn_on(forwarding, &parts.runtime);
         tasks.spawn_on(freshness::renew(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(membership::tend(Arc::clone(&shared)), &parts.runtime);
-        tasks.spawn_on(hashes::compare(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(compare::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(disk::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(departure::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(pulse::beat(Arc::clone(&shared)), &parts.runtime);
@@ -305,6 +320,16 @@ impl Member {
     /// How old this member's knowledge of a quorum is; `None` if it never had any.
     pub(crate) fn freshness(&self) -> Option<Duration> {
         self.shared.freshness.age()
+    }
+
+    /// What the other voters' clocks say about this member's, as of the last comparison.
+    pub(crate) fn clock(&self) -> ClockVerdict {
+        self.shared.clocks.verdict()
+    }
+
+    /// Compares the clocks now.
+    pub(crate) async fn compare_clocks(&self) -> ClockVerdict {
+        self.shared.compare_clocks().await
     }
 
     /// A connection from this member ended: if it leads, it may be gone.
@@ -447,7 +472,7 @@ impl Shared {
     ) -> Result<Outcome, WriteError> {
         let envelope = Envelope {
             request_id: RequestId::random(),
-            at: SystemClock.now(),
+            at: self.clock.now(),
             command,
         };
         let bytes = Bytes::from(encode_envelope(&envelope));

@@ -1,6 +1,8 @@
 //! Consensus: the only module that knows the library behind it.
 
 mod change;
+mod clocks;
+mod compare;
 mod config;
 mod convert;
 mod departure;
@@ -43,6 +45,7 @@ mod tests;
 use bytes::Bytes;
 
 pub(crate) use self::change::Refusal;
+pub use self::clocks::ClockVerdict;
 pub use self::leadership::Leadership;
 pub(crate) use self::machine::Model;
 pub(crate) use self::member::{Member, ReadyError, Stopped};

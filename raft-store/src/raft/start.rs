@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity::clock::Clock;
 use openraft::Raft;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ pub(crate) struct StartOptions {
     pub(crate) start: Start,
     /// Where all that a member does runs.
     pub(crate) runtime: Handle,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Why a member did not start.
@@ -131,6 +133,7 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         stall,
         model: Arc::clone(&model),
         runtime: options.runtime,
+        clock: options.clock,
     });
     Ok((member, model))
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use wire::peer_request::Request;
 use wire::peer_response::Response;
 
+use super::forward::address_of;
 use super::member::Shared;
 use super::pending::MembershipChange;
 use super::serve::AnswerError;
@@ -66,6 +67,9 @@ pub struct MemberStatus {
     pub disk: DiskState,
     /// The last log entry in its newest snapshot.
     pub snapshot_index: Option<u64>,
+    /// By how many seconds its clock is ahead of that of the member that was asked; behind, if negative. Right within
+    /// two. Unknown of a member that does not answer.
+    pub clock_ahead_secs: Option<i64>,
 }
 
 /// The part of a member.
@@ -130,6 +134,7 @@ impl Shared {
                     hash: hash.as_bytes().to_vec(),
                 })
                 .collect(),
+            unix_secs: Some(self.clock.now().as_secs()),
         }
     }
 
@@ -148,6 +153,21 @@ impl Shared {
             Ok(Response::Status(status)) => Some(status),
             Ok(_) | Err(_) => None,
         }
+    }
+
+    /// What the other voters tell about themselves, as far as they answer in time.
+    pub(super) async fn ask_other_voters(
+        &self,
+        with_hashes: bool,
+        deadline: Duration,
+    ) -> Vec<wire::StatusResponse> {
+        let own_id = self.identity.member_id;
+        let others: Vec<u64> = self.raft.voter_ids().filter(|id| *id != own_id).collect();
+        let asked = others.into_iter().map(|id| async move {
+            let address = address_of(&self.raft, id)?;
+            self.ask_status(id, &address, with_hashes, deadline).await
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Asks all members, each for a second at most.
@@ -208,6 +228,8 @@ impl Shared {
         } else {
             self.links.last_contact(record.id).map(|at| at.elapsed())
         };
+        let own_secs = self.clock.now().as_secs();
+        let clock_ahead = |secs: i64| secs.saturating_sub(own_secs);
         let lag = last_index.saturating_sub(answer.last_index);
         MemberStatus {
             id: record.id,
@@ -225,6 +247,7 @@ impl Shared {
             freshness: answer.freshness_ms.map(Duration::from_millis),
             snapshot_index: (answer.snapshot_index > 0).then_some(answer.snapshot_index),
             state_hash: answer.state_hash,
+            clock_ahead_secs: answer.unix_secs.map(clock_ahead),
         }
     }
 
@@ -255,7 +278,7 @@ impl Shared {
             return Err(AnswerError::NotAMember { from });
         }
         // First, and without a look at the state: a sign of life waits for no reader of that.
-        if super::forward::address_of(&self.raft, from).is_some() {
+        if address_of(&self.raft, from).is_some() {
             return Ok(());
         }
         let is_removed = {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::clock::SystemClock;
 use tokio::sync::mpsc;
 use wire::peer_request::Request;
 use wire::snapshot_chunk::Part;
@@ -47,6 +48,7 @@ fn options(path: &Path, start: Start) -> (StartOptions, mpsc::Receiver<()>) {
         feed_capacity: 16,
         start,
         runtime: tokio::runtime::Handle::current(),
+        clock: Arc::new(SystemClock),
     };
     (options, gone)
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::clock::UnixTime;
+use identity::clock::{Clock, UnixTime};
 use identity::secret::SecretBytes;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -29,7 +29,7 @@ use crate::backup::{self, BackupError, BackupReader};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, Envelope, Operation, RequestId};
 use crate::feed::{Changes, Signal, Topic};
-use crate::raft::{AnswerError, ConfirmError, Leadership, Member, Model, WriteError};
+use crate::raft::{AnswerError, ClockVerdict, ConfirmError, Leadership, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
 use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
 use crate::state::State;
@@ -40,6 +40,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     data_dir: PathBuf,
+    clock: Arc<dyn Clock>,
     model: Arc<Model>,
     /// Gone once the store is closed.
     member: RwLock<Option<Arc<Member>>>,
@@ -230,6 +231,22 @@ impl Store {
     #[must_use]
     pub fn freshness(&self) -> Option<Duration> {
         self.member().ok()?.freshness()
+    }
+
+    /// What the other voters' clocks say about this member's. They are compared every five seconds.
+    #[must_use]
+    pub fn clock_verdict(&self) -> ClockVerdict {
+        self.member()
+            .map_or(ClockVerdict::Agreed, |member| member.clock())
+    }
+
+    /// Compares the clocks now; takes a second if another voter does not answer. While too few answer to tell, the
+    /// last verdict stands.
+    pub async fn compare_clocks(&self) -> ClockVerdict {
+        match self.member() {
+            Ok(member) => member.compare_clocks().await,
+            Err(_) => ClockVerdict::Agreed,
+        }
     }
 
     /// Who leads, as it changes.

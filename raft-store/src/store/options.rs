@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use identity::clock::{Clock, SystemClock};
 use tokio::runtime::Handle;
 
 use crate::command::FORMATS;
@@ -26,6 +27,8 @@ pub struct Options {
     /// Where consensus and everything towards other members runs; where the store is opened, if
     /// none. With a runtime of its own no other work delays a heartbeat. It must outlive the store.
     pub runtime: Option<Handle>,
+    /// What this member dates by what it proposes itself, and compares with the others' time.
+    pub clock: Arc<dyn Clock>,
     /// Where agents and operators find this member, told to the others.
     pub api_address: String,
     /// What program this is, told to the others.
@@ -76,6 +79,7 @@ impl Options {
             limits: Limits::default(),
             start: Start::Alone,
             runtime: None,
+            clock: Arc::new(SystemClock),
             api_address: String::new(),
             program_version: String::new(),
             formats: FORMATS,

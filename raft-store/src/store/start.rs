@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::clock::{Clock as _, SystemClock};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -41,6 +40,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         feed_capacity: options.limits.changes,
         start: options.start,
         runtime: options.runtime.unwrap_or_else(Handle::current),
+        clock: Arc::clone(&options.clock),
     };
     let (member, model) = match Member::start(start).await {
         Ok(started) => started,
@@ -53,6 +53,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
     let (leadership, seal, limits) = (member.leadership(), options.seal, options.limits);
     let store = Store(Arc::new(Inner {
         data_dir: path,
+        clock: options.clock,
         model,
         member: RwLock::new(Some(member)),
         leadership,
@@ -148,7 +149,7 @@ async fn open_keys(store: &Store) -> Result<(), OpenError> {
         let seal = &*store.0.seal;
         seal.create().map_err(OpenError::Seal)?;
         let key = new_data_key(FIRST_DATA_KEY, seal).map_err(OpenError::Seal)?;
-        let proposal = Proposal::new(SystemClock.now());
+        let proposal = Proposal::new(store.0.clock.now());
         let added = store.propose(AddDataKey { key }, proposal).await;
         added.map_err(OpenError::FirstKey)?;
     }

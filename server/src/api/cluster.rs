@@ -218,6 +218,7 @@ fn member_to_wire(member: &MemberStatus) -> wire::MemberStatus {
         disk: disk.into(),
         disk_stalled_ms: milliseconds(stalled),
         snapshot_index: member.snapshot_index,
+        clock_ahead_s: member.clock_ahead_secs,
     }
 }
 

@@ -49,9 +49,9 @@ impl Health for HealthApi {
         let status = match (self.bundles.own(), self.ca.may_sign()) {
             (Some(_), Ok(())) => ServingStatus::Serving,
             (None, _) => ServingStatus::NotServing,
-            (_, Err(stale)) => {
+            (_, Err(suspended)) => {
                 // The answer has no room for the reason.
-                tracing::warn!(cause = %stale, "not healthy");
+                tracing::warn!(cause = %suspended, "not healthy");
                 ServingStatus::NotServing
             }
         };

@@ -75,7 +75,9 @@ pub(super) fn not_done(action: Action, kind: LocalKind, error: &LocalAuthorityEr
         LocalAuthorityError::NotReady => Status::unavailable("server is initializing"),
         LocalAuthorityError::Refused(standing) => refused(action, kind, *standing),
         LocalAuthorityError::Full { .. } => failed(Code::FailedPrecondition, &what, error),
-        LocalAuthorityError::Overtaken => failed(Code::Unavailable, &what, error),
+        LocalAuthorityError::Overtaken | LocalAuthorityError::WrongClock(_) => {
+            failed(Code::Unavailable, &what, error)
+        }
         LocalAuthorityError::Unconfirmed(cause) => read_failure(&what, cause),
         LocalAuthorityError::Store(cause) => store_failure(&what, cause),
         LocalAuthorityError::Maker(cause) => {

@@ -89,9 +89,9 @@ fn x509_status(error: &IssueError, unverified: &str) -> Status {
 /// The answer to something that was not signed.
 pub(super) fn not_signed(what: &str, cause: &SignError) -> Status {
     match cause {
-        SignError::Stale(stale) => {
+        SignError::Suspended(suspended) => {
             log_cause(what, cause);
-            failed(Code::Unavailable, what, stale)
+            failed(Code::Unavailable, what, suspended)
         }
         SignError::NoAuthority(_)
         | SignError::OutsideValidity { .. }

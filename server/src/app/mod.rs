@@ -98,7 +98,7 @@ impl App {
             Some(cluster) => Some(Arrival::new(config, cluster, &clock).await?),
             None => None,
         };
-        let (store, driver) = open_store(config, arrival.as_ref()).await?;
+        let (store, driver) = open_store(config, arrival.as_ref(), Arc::clone(&clock)).await?;
         // Peers are heard until the store has closed: the last thing it does is to say so.
         let closed = Shutdown::new();
         supervisor.start("store", {

@@ -1,8 +1,10 @@
 //! Owns the life of a server's store: how it is opened, waited for, and closed last.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::supervisor::Shutdown;
+use identity::clock::Clock;
 use raft_store::{Driver, FileSeal, OpenError, Options, Store};
 
 use crate::config::Config;
@@ -12,9 +14,11 @@ use crate::peers::{self, Arrival};
 pub(super) async fn open_store(
     config: &Config,
     arrival: Option<&Arrival>,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Store, Driver)> {
     let seal = FileSeal::at(&config.seal_key_path);
     let mut options = Options::new(peers::store_folder(&config.data_dir), Box::new(seal));
+    options.clock = clock;
     options.program_version = peers::PROGRAM_VERSION.to_owned();
     if let Some(arrival) = arrival {
         options = arrival.complete(options);

@@ -1,11 +1,14 @@
-//! Owns the freshness fence: a member that was cut off from its cluster for too long signs nothing
-//! any more, because it would not know who was banned and what was deleted meanwhile.
+//! Owns the fence around signing: a member that was cut off from its cluster for too long signs nothing any more,
+//! because it would not know who was banned and what was deleted meanwhile; nor does one whose clock a majority
+//! contradicts, because nobody would believe what it signs, or would for too long.
 
 use std::time::Duration;
 
 use raft_store::Store;
 
-/// Lets sign whoever heard from a quorum lately.
+use crate::time_check::{self, WrongClock};
+
+/// Lets sign whoever heard from a quorum lately, and knows what time it is.
 #[derive(Clone, Debug)]
 pub(super) struct Fence {
     store: Store,
@@ -21,12 +24,13 @@ impl Fence {
     /// Whether this member may sign.
     ///
     /// # Errors
-    /// How long ago it heard from a quorum.
-    pub(super) fn check(&self) -> Result<(), Stale> {
+    /// How long ago it heard from a quorum, or how wrong its clock is.
+    pub(super) fn check(&self) -> Result<(), Suspended> {
+        time_check::check(&self.store)?;
         let Some(limit) = self.limit else {
             return Ok(());
         };
-        judge(self.store.freshness(), limit)
+        Ok(judge(self.store.freshness(), limit)?)
     }
 }
 
@@ -35,6 +39,17 @@ fn judge(age: Option<Duration>, limit: Duration) -> Result<(), Stale> {
         Some(age) if age < limit => Ok(()),
         age => Err(Stale { age, limit }),
     }
+}
+
+/// Why this member may not sign now. Another one can.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Suspended {
+    /// It was cut off.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    /// Its clock is wrong.
+    #[error("signing is suspended: {0}")]
+    WrongClock(#[from] WrongClock),
 }
 
 /// This member heard from a quorum of its cluster too long ago to sign for it.

@@ -50,7 +50,7 @@ pub use crate::ca::{
         LocalAuthorities, LocalAuthorityError, LocalAuthorityState, LocalKind, Standing,
         UpstreamRefusal,
     },
-    fence::Stale,
+    fence::Suspended,
     maker::MakerError,
     minted::MintedError,
     name::{DistinguishedName, NameError},
@@ -262,8 +262,8 @@ impl Ca {
     /// Whether this member may sign for its cluster now, whatever it signs with.
     ///
     /// # Errors
-    /// It was cut off for too long.
-    pub fn may_sign(&self) -> Result<(), Stale> {
+    /// It was cut off for too long, or its clock is wrong.
+    pub fn may_sign(&self) -> Result<(), Suspended> {
         self.0.fence.check()
     }
 

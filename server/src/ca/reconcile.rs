@@ -29,6 +29,7 @@ use crate::ca::{
     upstream::UpstreamTask,
 };
 use crate::leadership::{self, Leadership};
+use crate::time_check::{self, WrongClock};
 use crate::upstream::Upstream;
 
 /// Keeps authorities in the state that time demands. Runs for as long as the server does.
@@ -174,6 +175,7 @@ impl AuthorityTask {
         if self.next_step(kind).is_none() {
             return Ok(false);
         }
+        time_check::confirm(&self.store).await?;
         // A new leader may not have applied yet what the last one did.
         let confirmed = self.store.linearizable(CONFIRM_WITHIN).await;
         confirmed.map_err(StepError::Unconfirmed)?;
@@ -335,6 +337,9 @@ pub(crate) enum StepError {
     /// It is not certain that this member has seen every step.
     #[error("state could not be confirmed")]
     Unconfirmed(#[source] ReadError),
+    /// Time has come by this member's clock alone.
+    #[error(transparent)]
+    WrongClock(#[from] WrongClock),
     /// The records changed in the meantime: somebody else did a step.
     #[error("authorities changed in the meantime")]
     Overtaken,

@@ -27,6 +27,7 @@ use crate::ca::{
     report::{self, Done},
 };
 use crate::leadership::{self, Leadership};
+use crate::time_check;
 
 /// Keeps what comes from the upstream in the state that time and the upstream demand. Runs for as
 /// long as the server does.
@@ -128,7 +129,7 @@ impl UpstreamTask {
         if !is_due() {
             return Ok(());
         }
-        self.confirm().await?;
+        self.confirm_due().await?;
         if !is_due() {
             return Ok(());
         }
@@ -159,7 +160,7 @@ impl UpstreamTask {
         let Some(Step::Publish(id)) = self.due(KIND) else {
             return Ok(());
         };
-        self.confirm().await?;
+        self.confirm_due().await?;
         let found = |state: &State| state.authority(KIND, &id).cloned();
         let Some(key) = self.maker.store.read(found) else {
             return Ok(());
@@ -337,6 +338,12 @@ impl UpstreamTask {
     fn due(&self, kind: AuthorityKind) -> Option<Step> {
         let step = self.maker.next_step(kind)?;
         needs_upstream(kind, &step).then_some(step)
+    }
+
+    /// What is due by this member's clock may not be by the others'.
+    async fn confirm_due(&self) -> Result<(), StepError> {
+        time_check::confirm(&self.maker.store).await?;
+        self.confirm().await
     }
 
     /// A new leader may not have applied yet what the last one did.

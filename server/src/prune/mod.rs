@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::leadership::{self, Leadership};
+use crate::time_check;
 
 /// What is removed when.
 #[derive(Clone, Debug)]
@@ -125,12 +126,18 @@ impl Pruning {
                 }
             }
             if leadership::leads(&self.store)
-                && let Err(error) = self.prune(kind).await
+                && let Err(error) = self.prune_by_the_right_time(kind).await
             {
-                warn!(error = &error as &dyn Error, ?kind, "nothing was pruned");
+                warn!(error = &*error, ?kind, "nothing was pruned");
             }
             due[0].0 = Instant::now() + kind.wait();
         }
+    }
+
+    /// What is not expired yet would be lost to a clock that is ahead.
+    async fn prune_by_the_right_time(&self, kind: Kind) -> Result<usize, Box<dyn Error>> {
+        time_check::confirm(&self.store).await?;
+        Ok(self.prune(kind).await?)
     }
 
     /// Removes what is expired of one kind; says how much went.

@@ -9,10 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use daemon::port::free_port;
 use daemon::supervisor::{Shutdown, chain};
 use identity::clock::{Clock, FakeClock, SystemClock};
+use identity::secret::{KeyType, PrivateKey};
 use identity::spiffe_id::SpiffeId;
 use identity::testing::TestAuthority;
 use identity::tls::{ALPN_PEER, KeyExchange, SharedTlsMaterial, TlsMaterial};
 use identity::trust_domain::TrustDomain;
+use identity::x509::generate_csr;
 use prost::Message as _;
 use proto::conclave::cluster::v1 as wire;
 use proto::conclave::cluster::v1::cluster_client::ClusterClient;
@@ -21,6 +23,8 @@ use proto::grpc::health::v1::health_check_response::ServingStatus;
 use proto::grpc::health::v1::health_client::HealthClient;
 use proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
+use proto::spire::api::server::svid::v1::MintX509svidRequest;
+use proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use raft_store::AuthorityKind;
 use rustls_pki_types::ServerName;
 use server::app::App;
@@ -162,6 +166,31 @@ impl Host {
             assert!(Instant::now() < deadline, "{seen} entries of {count}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// The ids of all authorities, as this member knows them.
+    fn authorities(&self) -> Vec<Box<str>> {
+        let of_kind = |state: &raft_store::State, kind| {
+            let all = state.authorities(kind);
+            all.map(|one| one.id.clone()).collect::<Vec<_>>()
+        };
+        self.member().store.read(|state| {
+            let kinds = AuthorityKind::ALL.iter();
+            kinds.flat_map(|kind| of_kind(state, *kind)).collect()
+        })
+    }
+
+    /// Has this member sign an SVID.
+    async fn mint(&self) -> Result<(), tonic::Status> {
+        let socket = self.folder.path().join("api.sock");
+        let mut client = SvidClient::new(daemon::unix::connect(&socket).await.unwrap());
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let id = SpiffeId::parse("spiffe://example.org/web").unwrap();
+        let (csr, ttl) = (generate_csr(&key, Some(&id), &[]).unwrap(), 0);
+        client
+            .mint_x509svid(MintX509svidRequest { csr, ttl })
+            .await?;
+        Ok(())
     }
 
     /// What the member keeps of its identity, once that is something else.
@@ -546,6 +575,49 @@ async fn member_whose_clock_was_ahead_is_believed_again_once_it_is_right() {
     first.stop().await;
     first.start().await.unwrap();
     first.invites_another().await.is_one_of(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_whose_clock_is_wrong_makes_no_key_signs_nothing_and_gives_up_the_lead() {
+    let first = Host::founder().await;
+    let second = first.invites_another().await;
+    let mut third = first.invites_another().await;
+    first.is_one_of(3).await;
+    let third_id = third.member().store.status().unwrap().member_id;
+    third.stop().await;
+    // Its intermediate would have had a successor by then, which would have taken over.
+    let ahead = Duration::from_secs(21 * 3600);
+    let clock = Arc::new(FakeClock::new(SystemClock.now().saturating_add(ahead)));
+    third
+        .start_at(Arc::clone(&clock) as Arc<dyn Clock>)
+        .await
+        .unwrap();
+    let before = first.authorities();
+    let lead = first
+        .member()
+        .store
+        .transfer_leadership(Some(third_id), DEADLINE);
+    assert_eq!(lead.await.unwrap(), third_id);
+    let mut leadership = first.member().store.leadership();
+    let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != third_id));
+    tokio::time::timeout(DEADLINE, elsewhere)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(first.authorities(), before);
+
+    let refused = third.mint().await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    // The clock stands still, so that it is ahead by less and less.
+    let cause = "s ahead of that of a majority of the members; correct it";
+    assert!(refused.message().ends_with(cause), "{refused}");
+    second.mint().await.unwrap();
+    clock.set(SystemClock.now());
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(refused) = third.mint().await {
+        assert!(Instant::now() < deadline, "{refused}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

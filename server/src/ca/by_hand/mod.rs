@@ -27,6 +27,7 @@ use crate::ca::{
     report::{self, Done},
     upstream::{AT_MOST, Coming},
 };
+use crate::time_check::{self, WrongClock};
 
 /// The kinds that operators move.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,6 +132,7 @@ impl LocalAuthorities {
         &self,
         kind: LocalKind,
     ) -> Result<Arc<AuthorityRecord>, LocalAuthorityError> {
+        self.confirm_clock().await?;
         self.confirm().await?;
         self.state(kind)?;
         for _ in 0..MAX_TRIES {
@@ -180,6 +182,7 @@ impl LocalAuthorities {
         kind: LocalKind,
         id: &str,
     ) -> Result<Arc<AuthorityRecord>, LocalAuthorityError> {
+        self.confirm_clock().await?;
         self.confirm().await?;
         for _ in 0..MAX_TRIES {
             let found = self.standing(kind, id);
@@ -348,6 +351,11 @@ impl LocalAuthorities {
         })
     }
 
+    /// What is made by a wrong clock is of another time.
+    async fn confirm_clock(&self) -> Result<(), LocalAuthorityError> {
+        Ok(time_check::confirm(&self.maker.store).await?)
+    }
+
     /// This member may not know yet what another one did.
     async fn confirm(&self) -> Result<(), LocalAuthorityError> {
         let confirmed = self.maker.store.linearizable(CONFIRM_WITHIN).await;
@@ -409,6 +417,9 @@ pub enum LocalAuthorityError {
     /// It is not certain that this member has seen every step.
     #[error("state could not be confirmed")]
     Unconfirmed(#[source] ReadError),
+    /// What is made here would be of another time.
+    #[error(transparent)]
+    WrongClock(#[from] WrongClock),
     /// The store did not take the step, or did not say whether it did.
     #[error("store did not take the step")]
     Store(#[source] ProposeError),

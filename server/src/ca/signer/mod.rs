@@ -28,7 +28,7 @@ pub(super) use x509::{
 
 use crate::ca::{
     certificate::Validity,
-    fence::Stale,
+    fence::Suspended,
     validation::{self, ValidationError},
 };
 
@@ -181,9 +181,9 @@ pub enum SignError {
         /// Last second.
         not_after: UnixTime,
     },
-    /// This member was cut off from its cluster for too long.
+    /// This member may not sign now.
     #[error(transparent)]
-    Stale(#[from] Stale),
+    Suspended(#[from] Suspended),
     /// The public key to certify cannot be read.
     #[error("public key cannot be read")]
     PublicKey(#[source] X509Error),

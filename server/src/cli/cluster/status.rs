@@ -229,8 +229,36 @@ fn warnings(status: &StatusResponse) -> Vec<String> {
             warnings.push(format!("the disk of member {} is full", member.id));
         }
     }
+    warnings.extend(clocks(status));
     warnings
 }
+
+/// Members whose clocks are not right within seconds, against the one in the middle.
+fn clocks(status: &StatusResponse) -> Vec<String> {
+    let times = status.members.iter();
+    let times = times.filter_map(|member| Some((member.clock_ahead_s?, member.id)));
+    let mut times: Vec<(i64, u64)> = times.collect();
+    times.sort_unstable();
+    let Some(&(middle, reference)) = times.get(times.len().saturating_sub(1) / 2) else {
+        return Vec::new();
+    };
+    let differing = times.iter().filter_map(|(ahead_s, id)| {
+        let apart = Duration::from_secs(ahead_s.abs_diff(middle));
+        let direction = if *ahead_s > middle {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        (apart > CLOCKS_APART).then(|| {
+            let apart = format_go(apart);
+            format!("the clock of member {id} is {apart} {direction} that of member {reference}")
+        })
+    });
+    differing.collect()
+}
+
+/// From when on clocks that differ are worth a warning; more than the times are read wrong by.
+const CLOCKS_APART: Duration = Duration::from_secs(5);
 
 /// What keeps a change of members, and all that is written, from going on.
 fn stuck(status: &StatusResponse) -> Option<String> {
@@ -314,6 +342,7 @@ mod tests {
             disk: Disk::Healthy.into(),
             disk_stalled_ms: 0,
             snapshot_index: None,
+            clock_ahead_s: Some(0),
         }
     }
 
@@ -475,6 +504,27 @@ ID  ROLE     STATE        PEERS AT       VERSION  FORMATS  LAG  CONTACT  FRESH  
             \n\
             Warning: the disk of member 5 is full\n";
         assert!(text.ends_with(warnings), "{text}");
+    }
+
+    #[test]
+    fn clocks_that_differ_are_said() {
+        let with_clocks = |ahead_s: &[i64]| {
+            let members = (1..).zip(ahead_s).map(|(id, ahead_s)| MemberStatus {
+                clock_ahead_s: Some(*ahead_s),
+                ..member(id, Role::Voter)
+            });
+            clocks(&StatusResponse {
+                members: members.collect(),
+                ..status()
+            })
+        };
+        assert!(with_clocks(&[0, 5, -2]).is_empty());
+        let ahead = "the clock of member 3 is 72h0m1s ahead of that of member 2";
+        assert_eq!(with_clocks(&[0, 1, 259_202]), [ahead]);
+        let behind = "the clock of member 1 is 2m0s behind that of member 2";
+        assert_eq!(with_clocks(&[0, 120, 121]), [behind]);
+        let apart = "the clock of member 2 is 1h0m0s ahead of that of member 1";
+        assert_eq!(with_clocks(&[0, 3_600]), [apart]);
     }
 
     #[test]
