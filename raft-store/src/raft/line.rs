@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use wire::peer_request::Request;
 use wire::peer_response::Response;
 
+use super::ledger::Ledger;
 use super::links::{LinkError, Links, peer_error, read_answer};
 use crate::codec::wire;
 use crate::peer::{Lane, PeerConnection, PeerError};
@@ -75,6 +76,11 @@ impl Line {
     /// Whether the other member asked for something a moment ago that it may still wait for.
     pub(super) fn has_asked_lately(&self) -> bool {
         self.links.has_asked_lately(self.member_id)
+    }
+
+    /// What the other member acknowledged.
+    pub(super) fn ledger(&self) -> &Ledger {
+        self.links.ledger()
     }
 
     /// Notes that no answer came in time.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use wire::peer_request::Request;
 use wire::peer_response::Response;
 
+use super::ledger::Ledger;
 use super::member::chain;
 use crate::codec::{DecodeError, Frame, wire};
 use crate::peer::{Lane, PeerAddress, PeerConnection, PeerConnector, PeerError};
@@ -32,6 +33,7 @@ pub(crate) struct Links {
     contacts: Mutex<BTreeMap<u64, Contact>>,
     /// When members last asked this one for something whose effect they wait for.
     askers: Mutex<BTreeMap<u64, Instant>>,
+    ledger: Ledger,
     /// Signs of life on their way. Whoever waits for one may give up; it goes on, or a busy member
     /// would be told of every one that is given up.
     beats: Mutex<JoinSet<()>>,
@@ -129,6 +131,7 @@ impl Links {
             addresses: Mutex::default(),
             contacts: Mutex::default(),
             askers: Mutex::default(),
+            ledger: Ledger::default(),
             beats: Mutex::default(),
             runtime,
             lost,
@@ -248,11 +251,17 @@ impl Links {
         asked_at.is_some_and(|at| at.elapsed() < LATELY)
     }
 
+    /// What members acknowledged to this one as their leader.
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Forgets members that are not among these.
     pub(crate) fn retain(&self, is_member: impl Fn(u64) -> bool) {
         self.slots.lock().retain(|(id, _), _| is_member(*id));
         self.contacts.lock().retain(|id, _| is_member(*id));
         self.askers.lock().retain(|id, _| is_member(*id));
+        self.ledger.retain(is_member);
     }
 
     async fn exchange(

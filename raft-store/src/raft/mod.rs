@@ -14,6 +14,7 @@ mod freshness;
 pub(crate) mod fuzzing;
 mod hashes;
 mod leadership;
+mod ledger;
 mod line;
 mod links;
 mod log_store;

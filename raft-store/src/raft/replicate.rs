@@ -19,7 +19,7 @@ use super::line::Line;
 use super::links::LinkError;
 use super::message::{append_request, append_response_from};
 use super::network::unreachable;
-use super::{LogId, Types};
+use super::{LogId, Types, Vote};
 use crate::codec::wire;
 
 /// The library's requests, and what the follower has not answered of them.
@@ -45,6 +45,7 @@ struct Held {
 /// One request on its way.
 struct Sent {
     at: Instant,
+    vote: Vote,
     previous: Option<LogId>,
     last: Option<LogId>,
 }
@@ -113,6 +114,7 @@ where
                 _ = self.due.tick(), if !self.unanswered.is_empty() => {
                     let oldest = self.unanswered.front();
                     if oldest.is_some_and(|sent| sent.at.elapsed() >= ANSWER_DEADLINE) {
+                        self.line.ledger().note_untaken(self.member_id);
                         return Some(Err(self.line.timed_out()));
                     }
                 }
@@ -143,6 +145,7 @@ where
         self.last = Some(last);
         self.unanswered.push_back(Sent {
             at: Instant::now(),
+            vote: request.vote,
             previous: request.prev_log_id,
             last,
         });
@@ -160,13 +163,25 @@ where
         if response.is_conflict() && sent.previous.is_none() {
             return Err(unexpected());
         }
-        let accepted_all = match &response {
-            AppendEntriesResponse::Success => true,
-            AppendEntriesResponse::PartialSuccess(through) => *through == sent.last,
-            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => false,
+        let accepted = match &response {
+            AppendEntriesResponse::Success => Some(sent.last),
+            AppendEntriesResponse::PartialSuccess(through) => Some(*through),
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
         };
+        self.note(&sent, &response, accepted.flatten());
+        let accepted_all = accepted == Some(sent.last);
         let result = response.into_stream_result(sent.previous, sent.last);
         Ok((result, accepted_all))
+    }
+
+    fn note(&self, sent: &Sent, response: &AppendEntriesResponse<Types>, accepted: Option<LogId>) {
+        let ledger = self.line.ledger();
+        if let Some(through) = accepted {
+            ledger.note_accepted(self.member_id, &sent.vote, through.index());
+        }
+        if let (AppendEntriesResponse::Conflict, Some(previous)) = (response, sent.previous) {
+            ledger.note_conflict(self.member_id, &sent.vote, previous.index());
+        }
     }
 }
 

@@ -266,3 +266,22 @@ async fn a_question_where_the_follower_is_goes_at_once() {
     // The library asks anew.
     assert!(leader.answer().await.is_none());
 }
+
+#[tokio::test]
+async fn a_follower_that_forgets_what_it_acknowledged_is_noticed() {
+    let (mut leader, mut follower) = pair().await;
+    leader.send(3, &[4, 5], 3).await;
+    while_sending(&mut leader, follower.receive()).await;
+    follower.answer(Said::Success(true)).await;
+    leader.answer().await.unwrap().unwrap().unwrap();
+    let ledger = leader.links.ledger();
+    // Another leader's entries may be gone, and what was never acknowledged may never have come.
+    ledger.note_conflict(FOLLOWER, &Vote::new_committed(2, 1), 5);
+    ledger.note_conflict(FOLLOWER, &Vote::new_committed(1, 1), 6);
+    assert!(!ledger.has_forgotten(FOLLOWER));
+    leader.send(5, &[], 5).await;
+    while_sending(&mut leader, follower.receive()).await;
+    follower.answer(Said::Conflict(true)).await;
+    leader.answer().await.unwrap().unwrap().unwrap_err();
+    assert!(leader.links.ledger().has_forgotten(FOLLOWER));
+}
