@@ -1,6 +1,7 @@
 //! This member of the cluster, and what it can be asked.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -157,6 +158,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) clocks: Clocks,
     pub(super) granted: Granted,
+    /// Whether this member, though it leads, shows itself to nobody: a read would, too, and confirms nothing.
+    pub(super) is_silent: AtomicBool,
     leadership: watch::Receiver<Leadership>,
     /// Why this member ends itself.
     ended: watch::Sender<Option<Stopped>>,
@@ -180,6 +183,7 @@ impl Member {
             clock: parts.clock,
             clocks: Clocks::default(),
             granted: Granted::default(),
+            is_silent: AtomicBool::new(false),
             leadership,
             ended: watch::Sender::new(None),
         });

@@ -4,6 +4,7 @@
 //! repetition harmless. The more wait, the less each may ask: a leader that has fallen behind must
 //! not be kept there by those who wait for it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -209,6 +210,7 @@ impl Shared {
     /// One try with the leader that is known; if none is, ends only with consensus itself.
     async fn confirm_with(&self, known: Leadership) -> Result<bool, ConfirmError> {
         match known.leader {
+            Some(_) if known.is_leader && self.is_silent.load(Ordering::Relaxed) => Ok(false),
             Some(_) if known.is_leader => {
                 match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     Ok(_) => Ok(true),

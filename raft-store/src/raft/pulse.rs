@@ -8,9 +8,11 @@
 //! A member answers once its disk has what it was sent before, so a quorum of slow disks looks like
 //! one that is gone. A leader goes on longer than its lease lasts, refusing writes meanwhile: an
 //! election would need the same disks. After that it is silent for a while, so that members which
-//! hear it, but are not heard, can find another.
+//! hear it, but are not heard, can find another. The same if its signs of life are answered and its
+//! entries are not: what is small may come through where what is large does not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::Instant as _;
@@ -26,19 +28,18 @@ pub(super) async fn beat(shared: Arc<Shared>) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reign = Reign::begin(Leadership::default());
-    let mut is_silent = false;
     loop {
         due.tick().await;
         let leadership = *shared.leadership().borrow();
         if reign.leadership != leadership {
             reign = Reign::begin(leadership);
         }
-        let unheard = reign.unheard_for(&shared);
-        if is_silent == may_beat(unheard) {
-            is_silent = !is_silent;
+        let unheard = reign.unheard_for(&shared).max(reign.unwritten_for(&shared));
+        let is_silent = !may_beat(unheard);
+        if shared.is_silent.swap(is_silent, Ordering::Relaxed) != is_silent {
             // Those that the library sends by itself.
             shared.raft.runtime_config().heartbeat(!is_silent);
-            tracing::info!(?unheard, is_silent, "leader whom no quorum answers");
+            reign.tell(unheard, is_silent);
         }
         let beats = leadership.is_leader && !is_silent;
         if beats && shared.raft.trigger().heartbeat().await.is_err() {
@@ -52,13 +53,19 @@ pub(super) async fn beat(shared: Arc<Shared>) {
 struct Reign {
     leadership: Leadership,
     since: Instant,
+    /// The last entry that is known to be committed, and since when that is so while others wait to be.
+    committed: (Option<u64>, Instant),
+    is_told: bool,
 }
 
 impl Reign {
     fn begin(leadership: Leadership) -> Self {
+        let since = Instant::now();
         Self {
             leadership,
-            since: Instant::now(),
+            since,
+            committed: (None, since),
+            is_told: false,
         }
     }
 
@@ -74,6 +81,33 @@ impl Reign {
         };
         let since_begun = self.since.elapsed();
         acknowledged.map_or(since_begun, |age| age.min(since_begun))
+    }
+
+    /// For how long nothing has been committed although something waits for it, if this member leads others.
+    fn unwritten_for(&mut self, shared: &Shared) -> Duration {
+        let (last, committed) = {
+            let metrics = shared.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let committed = metrics.cluster_committed.as_ref();
+            (metrics.last_log_index, committed.map(|id| id.index()))
+        };
+        let leads_others = self.leadership.is_leader && shared.raft.voter_ids().count() > 1;
+        if !leads_others || committed >= last || committed != self.committed.0 {
+            self.committed = (committed, Instant::now());
+        }
+        self.committed.1.elapsed()
+    }
+
+    /// Tells once what comes again and again.
+    fn tell(&mut self, unheard: Duration, is_silent: bool) {
+        if std::mem::replace(&mut self.is_told, true) {
+            tracing::debug!(?unheard, is_silent, "no quorum answers this leader");
+        } else {
+            tracing::warn!(
+                ?unheard,
+                "no quorum answers this leader, or takes its entries: it is silent at times, so that others can lead"
+            );
+        }
     }
 }
 

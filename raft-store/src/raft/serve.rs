@@ -1,6 +1,7 @@
 //! Answers what other members ask.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -168,6 +169,11 @@ impl Answering {
 
     async fn read_index(&self) -> Result<wire::ReadIndexResponse, AnswerError> {
         use wire::read_index_response::Result as Answer;
+        if self.shared.is_silent.load(Ordering::Relaxed) {
+            return Ok(wire::ReadIndexResponse {
+                result: Some(Answer::NoQuorum(true)),
+            });
+        }
         let read = self
             .shared
             .raft

@@ -40,8 +40,8 @@ pub(crate) struct Net {
     lost: Mutex<BTreeSet<(u64, u64)>>,
     /// Changes a request on its way.
     mangle: Mutex<Option<Mangle>>,
-    /// Who gets no entries, though everything else.
-    without_entries: Mutex<Option<u64>>,
+    /// Directed links that lose entries, and carry everything else.
+    without_entries: Mutex<BTreeSet<(u64, u64)>>,
     /// Connections for entries that found nobody.
     refused: AtomicUsize,
 }
@@ -109,7 +109,8 @@ impl Wire {
     async fn carry(self, request: Bytes) -> Result<Bytes, PeerError> {
         let to = self.peer.member_id;
         self.net.pass(self.from, to).await;
-        if self.lane == Lane::Log && *self.net.without_entries.lock() == Some(to) {
+        let loses_entries = self.net.without_entries.lock().contains(&(self.from, to));
+        if self.lane == Lane::Log && loses_entries {
             std::future::pending::<()>().await;
         }
         let broken = || self.error(io::ErrorKind::ConnectionReset);
@@ -189,11 +190,12 @@ impl Net {
     /// Loses nothing any more.
     pub(crate) fn heal(&self) {
         self.lost.lock().clear();
+        self.without_entries.lock().clear();
     }
 
-    /// Loses entries on their way to this member, and nothing else.
-    pub(crate) fn withhold_entries(&self, from: Option<u64>) {
-        *self.without_entries.lock() = from;
+    /// Loses entries from one member to another, and nothing else.
+    pub(crate) fn withhold_entries(&self, from: u64, to: u64) {
+        self.without_entries.lock().insert((from, to));
     }
 
     /// Changes all requests on their way.
