@@ -1,6 +1,7 @@
 //! The change feed: the latest changes, in a ring, for any number of followers.
 //!
-//! A follower that fell behind the ring is told so and reloads; nobody is waited for. Who cares for a topic alone is
+//! A follower that fell behind the ring is told so and reloads; nobody is waited for. The ring is bounded by what its
+//! changes take in memory, too: they hold what is long gone from the state. Who cares for a topic alone is
 //! woken by it alone: most changes are of entries and agents, and most tasks look after something else.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -48,8 +49,25 @@ impl Topic {
 #[derive(Debug, Default)]
 struct Ring {
     changes: VecDeque<Arc<Change>>,
+    len_bytes: usize,
     /// Changes up to this revision are not in the ring.
     floor: Revision,
+}
+
+impl Ring {
+    fn extend(&mut self, changes: Vec<Arc<Change>>) {
+        self.len_bytes += changes
+            .iter()
+            .map(|change| change.len_bytes())
+            .sum::<usize>();
+        self.changes.extend(changes);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Change>> {
+        let oldest = self.changes.pop_front()?;
+        self.len_bytes -= oldest.len_bytes();
+        Some(oldest)
+    }
 }
 
 impl Feed {
@@ -57,6 +75,7 @@ impl Feed {
     pub(crate) fn new(revision: Revision, capacity: usize) -> Self {
         let ring = Ring {
             changes: VecDeque::new(),
+            len_bytes: 0,
             floor: revision,
         };
         Self {
@@ -75,9 +94,9 @@ impl Feed {
             .filter_map(|change| Topic::of(&change.kind))
             .collect();
         let mut ring = self.ring.lock();
-        ring.changes.extend(changes);
-        while ring.changes.len() > self.capacity {
-            let Some(dropped) = ring.changes.pop_front() else {
+        ring.extend(changes);
+        while ring.changes.len() > self.capacity || ring.len_bytes > MAX_LEN_BYTES {
+            let Some(dropped) = ring.pop() else {
                 break;
             };
             ring.floor = dropped.revision;
@@ -87,7 +106,7 @@ impl Feed {
                 .front()
                 .is_some_and(|next| next.revision == dropped.revision)
             {
-                ring.changes.pop_front();
+                ring.pop();
             }
         }
         drop(ring);
@@ -117,6 +136,7 @@ impl Feed {
     pub(crate) fn reset(&self, revision: Revision) {
         let mut ring = self.ring.lock();
         ring.changes.clear();
+        ring.len_bytes = 0;
         ring.floor = revision;
         drop(ring);
         self.newest.send_replace(revision);
@@ -238,6 +258,9 @@ impl Changes {
         }
     }
 }
+
+/// What the changes in the ring may take; 16,384 ordinary ones take a third of it.
+const MAX_LEN_BYTES: usize = 64 << 20;
 
 /// Changes handed out at once, but for the rest of a revision.
 const MAX_BATCH: usize = 1024;

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -91,7 +92,8 @@ impl LogStore {
         self.shared.lock().vote
     }
 
-    fn read(&self, from: u64, end: u64) -> io::Result<Vec<Entry>> {
+    /// The first entries in `from..end`, of so many bytes together, but at least one if there is any.
+    fn read(&self, len_bytes: usize, from: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (from, end) = {
             let shared = self.shared.lock();
             let end = end.min(shared.last.map_or(0, |last| last.index() + 1));
@@ -99,19 +101,19 @@ impl LogStore {
             if from >= end {
                 return Ok(Vec::new());
             }
-            if let Some(entries) = shared.recent_from(from, end) {
+            if let Some(entries) = shared.recent_from(len_bytes, from, end) {
                 return Ok(entries);
             }
             (from, end)
         };
-        let entries: Vec<Entry> = self
-            .db
-            .read(from, end)?
+        let read = self.db.read_up_to(len_bytes, from, end)?;
+        let entries: Vec<Entry> = read
+            .records
             .iter()
             .map(|record| entry_from_bytes(record).map_err(io::Error::other))
             .collect::<Result<_, _>>()?;
         let expected = usize::try_from(end - from).unwrap_or(usize::MAX);
-        if entries.len() != expected {
+        if !read.is_cut && entries.len() != expected {
             let found = entries.len();
             return Err(io::Error::other(format!(
                 "log has {found} of {expected} entries from {from}"
@@ -133,12 +135,18 @@ impl LogStore {
 }
 
 impl Shared {
-    /// Entries in `from..end`, if all of them are held.
-    fn recent_from(&self, from: u64, end: u64) -> Option<Vec<Entry>> {
+    /// The first entries in `from..end`, of so many bytes together but at least one, if they are held.
+    fn recent_from(&self, len_bytes: usize, from: u64, end: u64) -> Option<Vec<Entry>> {
         let first = self.recent.front()?.log_id.index();
         let skip = usize::try_from(from.checked_sub(first)?).ok()?;
         let count = usize::try_from(end.saturating_sub(from)).ok()?;
-        Some(self.recent.iter().skip(skip).take(count).cloned().collect())
+        let mut left = Some(len_bytes);
+        let held = self.recent.iter().skip(skip).take(count);
+        let fitting = held.enumerate().take_while(|(number, entry)| {
+            left = left.and_then(|left| left.checked_sub(self::len_bytes(entry)));
+            *number == 0 || left.is_some()
+        });
+        Some(fitting.map(|(_, entry)| entry.clone()).collect())
     }
 
     fn push(&mut self, entry: Entry) {
@@ -190,11 +198,15 @@ impl Shared {
 }
 
 fn len_bytes(entry: &Entry) -> usize {
-    let payload = match &entry.payload {
+    payload_len_bytes(entry) + size_of::<Entry>()
+}
+
+/// Bytes of the command, if it is one.
+pub(super) fn payload_len_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
         EntryPayload::Normal(command) => command.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    };
-    payload + size_of::<Entry>()
+    }
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -217,7 +229,7 @@ impl RaftLogReader<Types> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, end) = bounds(&range);
-        self.read(from, end)
+        self.read(usize::MAX, from, end)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -225,17 +237,34 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let mut entries = self.read(start, end.min(start.saturating_add(MAX_READ)))?;
-        let mut len = 0;
-        let fitting = entries
-            .iter()
-            .take_while(|entry| {
-                len += len_bytes(entry);
-                len <= MAX_READ_LEN_BYTES
-            })
-            .count();
-        entries.truncate(fitting.max(1));
-        Ok(entries)
+        self.read(
+            MAX_READ_LEN_BYTES,
+            start,
+            end.min(start.saturating_add(MAX_READ)),
+        )
+    }
+
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, end) = bounds(&range);
+        // Part by part: all of them may be more than there is memory for.
+        try_unfold((self.clone(), from), move |(log, from)| {
+            let read = log.read(
+                MAX_READ_LEN_BYTES,
+                from,
+                end.min(from.saturating_add(MAX_READ)),
+            );
+            std::future::ready(read.map(|entries| {
+                let next = entries.last()?.log_id.index() + 1;
+                Some((iter(entries.into_iter().map(Ok)), (log, next)))
+            }))
+        })
+        .try_flatten()
     }
 }
 
@@ -313,7 +342,7 @@ impl RaftLogStorage<Types> for LogStore {
 /// Recent entries held in memory, in bytes.
 const MAX_RECENT_LEN_BYTES: usize = 4 << 20;
 
-/// Entries handed to one replication request.
+/// Entries handed to one replication request, or read at once to be applied.
 const MAX_READ: u64 = 1024;
 
 /// Their size, but for a single larger one.

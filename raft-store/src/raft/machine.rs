@@ -21,6 +21,7 @@ use super::convert::{
     log_id, log_id_from_bytes, position, position_bytes, stored_membership, stored_membership_from,
 };
 use super::hashes::Hashes;
+use super::log_store::payload_len_bytes;
 use super::waiters::Waiters;
 use super::{CommandBytes, LogId, StoredMembership, Types};
 use crate::change::Change;
@@ -376,11 +377,13 @@ impl RaftStateMachine<Types> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
-        let mut group = Vec::new();
-        while let Some(entry) = entries.try_next().await? {
-            group.push(entry);
-            if group.len() == MAX_GROUP {
+        let (mut group, mut len_bytes) = (Vec::new(), 0);
+        while let Some((entry, responder)) = entries.try_next().await? {
+            len_bytes += payload_len_bytes(&entry);
+            group.push((entry, responder));
+            if group.len() == MAX_GROUP || len_bytes >= MAX_GROUP_LEN_BYTES {
                 self.apply_group(std::mem::take(&mut group))?;
+                len_bytes = 0;
             }
         }
         if group.is_empty() {
@@ -457,3 +460,6 @@ pub(super) fn described(snapshot: Snapshot) -> io::Result<SnapshotOf<Types, Snap
 
 /// Commands applied under one lock at most: readers wait for no more than these.
 const MAX_GROUP: usize = 256;
+
+/// Their size, but for the last of them.
+const MAX_GROUP_LEN_BYTES: usize = 4 << 20;

@@ -23,6 +23,14 @@ pub(crate) struct LogDb {
     _memory: Memory,
 }
 
+/// Records of the log, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) records: Vec<Box<[u8]>>,
+    /// Whether there are more that were not read for their size.
+    pub(crate) is_cut: bool,
+}
+
 /// Names of metadata.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Meta {
@@ -115,15 +123,32 @@ impl LogDb {
 
     /// Records with an index in `from..end`, in order.
     pub(crate) fn read(&self, from: u64, end: u64) -> Result<Vec<Box<[u8]>>, StorageError> {
+        Ok(self.read_up_to(usize::MAX, from, end)?.records)
+    }
+
+    /// The first of these records, of so many bytes together, but at least one.
+    pub(crate) fn read_up_to(
+        &self,
+        len_bytes: usize,
+        from: u64,
+        end: u64,
+    ) -> Result<Records, StorageError> {
         let start = from.to_be_bytes();
         let mode = IteratorMode::From(&start, Direction::Forward);
         let mut options = rocksdb::ReadOptions::default();
         options.set_iterate_upper_bound(end.to_be_bytes().to_vec());
-        self.db
-            .iterator_cf_opt(self.table(LOG), options, mode)
-            .map(|row| row.map(|(_, record)| record))
-            .collect::<Result<_, _>>()
-            .map_err(StorageError::engine("read the log"))
+        let mut left = len_bytes;
+        let mut read = Records::default();
+        for row in self.db.iterator_cf_opt(self.table(LOG), options, mode) {
+            let (_, record) = row.map_err(StorageError::engine("read the log"))?;
+            if record.len() > left && !read.records.is_empty() {
+                read.is_cut = true;
+                break;
+            }
+            left = left.saturating_sub(record.len());
+            read.records.push(record);
+        }
+        Ok(read)
     }
 
     /// Index of the first record at `from` or behind. What was purged is skipped: a walk over its
@@ -262,5 +287,23 @@ mod tests {
             (written(), db.committed().unwrap()),
             (Some(b"2".to_vec()), Some(b"2".to_vec()))
         );
+    }
+
+    #[test]
+    fn no_more_records_are_read_than_are_asked_for_but_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (guard, _gone) = OpenGuard::new();
+        let dir = Arc::new(DataDir::lock(folder.path(), guard).ok().unwrap());
+        let db = LogDb::open(&dir.raft(), &Memory::new(Arc::clone(&dir))).unwrap();
+        let records: Vec<_> = (0..4).map(|index| (index, vec![7; 1_000])).collect();
+        db.append(&records).unwrap();
+        let read = |len_bytes| {
+            let read = db.read_up_to(len_bytes, 0, 4).unwrap();
+            (read.records.len(), read.is_cut)
+        };
+        assert_eq!(read(1), (1, true));
+        assert_eq!(read(2_999), (2, true));
+        assert_eq!(read(3_000), (3, true));
+        assert_eq!(read(4_000), (4, false));
     }
 }

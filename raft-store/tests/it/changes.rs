@@ -10,7 +10,7 @@ use raft_store::{
     SetFederatedBundle, SetSetting, Topic,
 };
 
-use crate::fixture::{close, create, entry, open, options, proposal};
+use crate::fixture::{close, create, entry, large_entry, open, options, proposal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_resumes_where_it_was_and_sees_every_change_once() {
@@ -130,5 +130,28 @@ async fn an_answer_that_did_not_come_in_time_is_undecided_and_a_retry_learns_it(
     );
     let outcome = store.propose(set(), patient).await.unwrap();
     assert_eq!(outcome, raft_store::SetSettingOutcome::Set);
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_large_records_were_is_not_held_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let mut behind = store.changes_after(store.read(raft_store::State::revision));
+    // A created and a deleted one each time: 6 MB in the ring.
+    for number in 0..12 {
+        let name = format!("large-{number}");
+        let entries = vec![large_entry(&name)];
+        let id = entries[0].id.clone();
+        let created = store.propose(CreateEntries { entries }, proposal());
+        created.await.unwrap();
+        let deleted = store.propose(DeleteEntries { ids: vec![id] }, proposal());
+        deleted.await.unwrap();
+    }
+    assert!(matches!(behind.take(), Err(Compacted { .. })));
+    // The newest are there.
+    let newest = store.read(raft_store::State::revision).as_u64();
+    let mut near = store.changes_after(Revision::new(newest - 4));
+    assert_eq!(near.take().unwrap().len(), 4);
     close(store, driver).await;
 }

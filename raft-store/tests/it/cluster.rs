@@ -13,7 +13,7 @@ use raft_store::{
 };
 use tokio::time::Instant;
 
-use crate::fixture::{create, entry, proposal};
+use crate::fixture::{create, entry, large_entry, proposal};
 use crate::net::{Cluster, SOON};
 
 fn has(store: &Store, name: &str) -> bool {
@@ -102,6 +102,25 @@ async fn a_leader_cut_off_acknowledges_nothing_and_reads_nothing() {
     cluster.net.heal();
     old.linearizable(SOON).await.unwrap();
     assert!(has(old, "new"));
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_entries_do_not_arrive_makes_way_though_its_signs_of_life_do() {
+    let cluster = Cluster::of_three().await;
+    create(cluster.any(), "before").await;
+    let leader = cluster.leader().await;
+    let others = cluster.followers_of(leader);
+    for other in &others {
+        cluster.net.withhold_entries(leader, *other);
+    }
+    let begun = Instant::now();
+    create(cluster.store(leader), "waits").await;
+    let gap = begun.elapsed();
+    assert!(gap < Duration::from_secs(5), "write gap {gap:?}");
+    assert_ne!(cluster.leader().await, leader);
+    create(cluster.store(others[0]), "after").await;
     until_equal(&cluster).await;
     cluster.stop().await;
 }
@@ -272,6 +291,23 @@ async fn a_member_far_behind_gets_a_snapshot_and_then_votes() {
             .snapshot_index
             .is_some()
     );
+    until_equal(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_catches_up_with_commands_of_any_size() {
+    let mut cluster = Cluster::of_three().await;
+    create(cluster.any(), "before").await;
+    let leader = cluster.leader().await;
+    let away = cluster.followers_of(leader)[0];
+    cluster.kill(away).await;
+    for number in 0..40 {
+        let entries = vec![large_entry(&format!("large-{number}"))];
+        let created = cluster.any().propose(CreateEntries { entries }, proposal());
+        created.await.unwrap();
+    }
+    cluster.start(away).await.unwrap();
     until_equal(&cluster).await;
     cluster.stop().await;
 }

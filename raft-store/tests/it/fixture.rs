@@ -61,6 +61,19 @@ pub(crate) fn entry(name: &str) -> RegistrationEntry {
     }
 }
 
+/// An entry of three million bytes.
+pub(crate) fn large_entry(name: &str) -> RegistrationEntry {
+    let value = "x".repeat(30_000);
+    let selectors = (0..100).map(|number| {
+        let value = format!("{number}:{value}");
+        Selector::new("large", &value).unwrap()
+    });
+    RegistrationEntry {
+        selectors: selectors.collect(),
+        ..entry(name)
+    }
+}
+
 /// Creates one entry; it must be new.
 pub(crate) async fn create(store: &Store, name: &str) {
     let entries = vec![entry(name)];
