@@ -87,12 +87,14 @@ impl Supervisor {
             }
             signals.next().await;
         };
-        let drained = tokio::select! {
-            drained = tokio::time::timeout(grace, self.drain()) => drained.ok(),
-            () = second_signal => None,
+        let in_time = tokio::select! {
+            drained = tokio::time::timeout(grace, self.drain(&mut outcome)) => drained.is_ok(),
+            () = second_signal => false,
         };
-        let rest = drained.unwrap_or_else(|| self.abort_rest());
-        outcome = outcome.and(rest);
+        if !in_time {
+            let aborted = self.abort_rest();
+            keep_first(&mut outcome, aborted);
+        }
         self.tasks.shutdown().await;
         outcome
     }
@@ -110,16 +112,12 @@ impl Supervisor {
         }
     }
 
-    async fn drain(&mut self) -> Result<(), SupervisorError> {
-        let mut first = Ok(());
+    /// Waits for all tasks to end. Cancel-safe: what those ended with that have is in `outcome`.
+    async fn drain(&mut self, outcome: &mut Result<(), SupervisorError>) {
         while let Some(end) = self.tasks.join_next_with_id().await {
-            let (name, result) = self.name_and_result(end);
-            if let (Err(_), Err(error)) = (&first, &result) {
-                warn!(task = name, error = %chain(error), "task failed while stopping");
-            }
-            first = first.and(result);
+            let (_name, result) = self.name_and_result(end);
+            keep_first(outcome, result);
         }
-        first
     }
 
     fn name_and_result(
@@ -150,6 +148,15 @@ impl Supervisor {
             true => Ok(()),
             false => Err(SupervisorError::GraceExceeded { tasks }),
         }
+    }
+}
+
+/// The first failure is the outcome; those after it are logged, since nobody else hears of them.
+fn keep_first(outcome: &mut Result<(), SupervisorError>, next: Result<(), SupervisorError>) {
+    match (&outcome, next) {
+        (Ok(()), next) => *outcome = next,
+        (Err(_), Err(error)) => warn!(error = %chain(&error), "failed while stopping"),
+        (Err(_), Ok(())) => {}
     }
 }
 
@@ -329,6 +336,48 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failure_while_stopping_outlasts_a_deaf_task() {
+        let shutdown = Shutdown::new();
+        let mut supervisor = Supervisor::stopped_by(shutdown.clone());
+        supervisor.start("deaf", |_| std::future::pending::<Result<(), io::Error>>());
+        supervisor.start("broken", |shutdown| async move {
+            shutdown.requested().await;
+            Err::<(), _>(io::Error::other("not saved"))
+        });
+        shutdown.request();
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(chain(&error), "broken failed: not saved");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_failure_after_the_first_is_logged() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let options = crate::log::Options {
+            file: Some(log.path().to_owned()),
+            ..crate::log::Options::default()
+        };
+        let (layer, _control) = crate::log::layer(options).unwrap();
+        let subscriber = tracing_subscriber::Registry::default();
+        let subscriber = tracing_subscriber::layer::SubscriberExt::with(subscriber, layer);
+        let _in_force = tracing::subscriber::set_default(subscriber);
+        let mut supervisor = Supervisor::new();
+        supervisor.start("first", |_| async {
+            Err::<(), _>(io::Error::other("disk on fire"))
+        });
+        supervisor.start("second", |shutdown| async move {
+            shutdown.requested().await;
+            Err::<(), _>(io::Error::other("not saved"))
+        });
+        supervisor.start("deaf", |_| std::future::pending::<Result<(), io::Error>>());
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(chain(&error), "first failed: disk on fire");
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        for told in ["second failed: not saved", "deaf did not stop in time"] {
+            assert!(log.contains(told), "{log}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
