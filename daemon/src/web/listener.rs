@@ -220,7 +220,18 @@ async fn answer(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_LEN_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = tokio::time::sleep(CONNECTION_LIFETIME) => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(HEAD_TIMEOUT, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return debug!("HTTP connection hung up: its answer is not taken"),
+            }
+        }
+    };
+    if let Err(error) = ended {
         debug!(%error, "HTTP connection broke off");
     }
 }
@@ -275,5 +286,41 @@ const MAX_HEAD_LEN_BYTES: usize = 32 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one head, and for a connection that is kept open without a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A caller that asks again and again, or takes no answer, would keep its place from others for ever.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(120);
 /// After a failed accept (out of file descriptors, mostly), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::web::plain_text;
+
+    struct Long;
+
+    impl Documents for Long {
+        fn answer(&self, _request: &Parts, _origin: Origin) -> Answer {
+            plain_text(StatusCode::OK, &"a".repeat(4096))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_takes_no_answer_is_hung_up_on() {
+        let (mut caller, stream) = tokio::io::duplex(256);
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        caller.write_all(request).await.unwrap();
+        let origin = Origin {
+            remote: None,
+            is_tls: false,
+        };
+        let started = Instant::now();
+        let served = answer(stream, origin, Arc::new(Long));
+        let day = Duration::from_secs(24 * 3600);
+        assert_eq!(timeout(day, served).await, Ok(()));
+        assert_eq!(started.elapsed(), CONNECTION_LIFETIME + HEAD_TIMEOUT);
+    }
+}
