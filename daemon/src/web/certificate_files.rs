@@ -30,6 +30,8 @@ use crate::{bounded_file, duration, supervisor::Shutdown, supervisor::chain};
 pub struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
+    /// Of the files that were loaded first.
+    loaded: [Stamp; 2],
     current: ArcSwap<CertifiedKey>,
 }
 
@@ -39,11 +41,14 @@ impl CertificateFiles {
     /// # Errors
     /// [`CertificateFilesError`], which names the file.
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Arc<Self>, CertificateFilesError> {
-        let loaded = load(&certificate, &key)?;
+        // Stamped before they are read: a file that changes meanwhile is read once more.
+        let loaded = stamps(&certificate, &key)?;
+        let current = load(&certificate, &key)?;
         Ok(Arc::new(Self {
             certificate,
             key,
-            current: ArcSwap::from_pointee(loaded),
+            loaded,
+            current: ArcSwap::from_pointee(current),
         }))
     }
 
@@ -60,7 +65,7 @@ impl CertificateFiles {
             interval = duration::format_go(interval),
             "Started watching certificate files"
         );
-        let mut seen = self.stamps().ok();
+        let mut seen = self.loaded;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
@@ -69,12 +74,11 @@ impl CertificateFiles {
                     return Ok(());
                 }
             }
-            match self.stamps() {
-                Ok(found) if Some(found) == seen => {}
+            match stamps(&self.certificate, &self.key) {
+                Ok(found) if found == seen => {}
                 Ok(found) => {
-                    // Stamped before it is read: a file that changes meanwhile is read once more.
                     if self.reload() {
-                        seen = Some(found);
+                        seen = found;
                     }
                 }
                 Err(error) => error!(error = %chain(&error), "Failed to get file info"),
@@ -109,10 +113,6 @@ impl CertificateFiles {
     #[doc(hidden)]
     pub fn shown(&self) -> Arc<CertifiedKey> {
         self.current.load_full()
-    }
-
-    fn stamps(&self) -> Result<[Stamp; 2], CertificateFilesError> {
-        Ok([Stamp::of(&self.certificate)?, Stamp::of(&self.key)?])
     }
 }
 
@@ -209,6 +209,10 @@ const MAX_FILE_LEN_BYTES: usize = 1024 * 1024;
 
 fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
+}
+
+fn stamps(certificate: &Path, key: &Path) -> Result<[Stamp; 2], CertificateFilesError> {
+    Ok([Stamp::of(certificate)?, Stamp::of(key)?])
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, CertificateFilesError> {

@@ -183,6 +183,30 @@ async fn a_changed_certificate_is_shown_and_a_broken_one_is_not() {
     assert!(ask_tls(address, &first).await.is_err());
 }
 
+#[tokio::test]
+async fn a_certificate_that_changed_before_it_was_followed_is_shown() {
+    let mut tasks = JoinSet::new();
+    let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    write_pair(folder.path());
+    let files = load_from(folder.path()).unwrap();
+    let second = write_pair(other.path());
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::rename(other.path().join(name), folder.path().join(name)).unwrap();
+    }
+    let config = server_config(files.clone()).unwrap();
+    let listener = Listener::tls("127.0.0.1:0", config).await.unwrap();
+    let address = serve(listener, &mut tasks).unwrap();
+    let interval = Duration::from_millis(5);
+    tasks.spawn(async move {
+        let Ok(()) = files.follow(interval, Shutdown::new()).await;
+    });
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while ask_tls(address, &second).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "still the old one");
+        tokio::time::sleep(interval).await;
+    }
+}
+
 #[test]
 fn files_that_are_no_pair_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
