@@ -69,12 +69,6 @@ impl FlagSet {
         self.with(name, help, Value::Bool(false))
     }
 
-    /// A switch that is on unless given as `-name=false`.
-    #[must_use]
-    pub fn boolean_on(self, name: &'static str, help: &'static str) -> Self {
-        self.with(name, help, Value::Bool(true))
-    }
-
     /// A whole number.
     #[must_use]
     pub fn integer(self, name: &'static str, default: i64, help: &'static str) -> Self {

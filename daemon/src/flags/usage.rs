@@ -46,14 +46,14 @@ fn argument_and_help(flag: &Flag) -> (String, String) {
 
 fn default_note(value: &Value) -> String {
     match value {
-        Value::Bool(true) => " (default true)".to_owned(),
         Value::Integer(default) if *default != 0 => format!(" (default {default})"),
         Value::Text(default) if !default.is_empty() => format!(" (default {default:?})"),
         Value::Duration(default) if !default.is_zero() => {
             format!(" (default {})", duration::format_go(*default))
         }
         Value::Checked { text, .. } if !text.is_empty() => format!(" (default {text})"),
-        Value::Bool(false)
+        // Off unless given.
+        Value::Bool(_)
         | Value::Integer(_)
         | Value::Text(_)
         | Value::Duration(_)

@@ -44,13 +44,10 @@ impl Default for Options {
 
 /// The subsystems of a process and how they are.
 #[derive(Clone, Debug, Default)]
-pub struct Checks(Arc<Mutex<BTreeMap<&'static str, State>>>);
+pub struct Checks(Arc<Mutex<Reasons>>);
 
-#[derive(Clone, Debug, Default)]
-struct State {
-    dead: Option<String>,
-    unready: Option<String>,
-}
+/// Why each subsystem is not ready; `None` if it is.
+type Reasons = BTreeMap<&'static str, Option<String>>;
 
 impl Checks {
     /// No subsystem yet.
@@ -59,59 +56,43 @@ impl Checks {
         Self::default()
     }
 
-    /// Adds a subsystem, which is alive and not ready; adding it again makes it so again.
+    /// Adds a subsystem, which is not ready; adding it again makes it so again.
     pub fn register(&self, name: &'static str) -> Check {
         let unready = Some("not checked yet".to_owned());
-        let state = State {
-            dead: None,
-            unready,
-        };
-        self.states().insert(name, state);
+        self.reasons().insert(name, unready);
         Check {
             name,
             checks: self.clone(),
         }
     }
 
-    /// Whether every subsystem is alive, and those that are not with their reasons.
+    /// All subsystems, alive: one that is beyond recovery ends the process, which then answers nobody.
     #[must_use]
     pub fn liveness(&self) -> Report {
-        self.report(|state| state.dead.clone())
+        let alive = self.reasons().keys().map(|name| (*name, None)).collect();
+        Report(alive)
     }
 
     /// Whether every subsystem is ready, and those that are not with their reasons.
     #[must_use]
     pub fn readiness(&self) -> Report {
-        self.report(|state| state.dead.clone().or_else(|| state.unready.clone()))
+        Report(self.reasons().clone())
     }
 
-    fn report(&self, reason: impl Fn(&State) -> Option<String>) -> Report {
-        let states = self.states();
-        let reasons = states.iter().map(|(name, state)| (*name, reason(state)));
-        Report(reasons.collect())
-    }
-
-    fn states(&self) -> MutexGuard<'_, BTreeMap<&'static str, State>> {
+    fn reasons(&self) -> MutexGuard<'_, Reasons> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// How each subsystem is; `None` is well.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Report(BTreeMap<&'static str, Option<String>>);
+pub struct Report(Reasons);
 
 impl Report {
     /// Whether all are well.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.0.values().all(Option::is_none)
-    }
-
-    /// The subsystems that are not well, by name, with their reasons.
-    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0
-            .iter()
-            .filter_map(|(name, reason)| Some((*name, reason.as_deref()?)))
     }
 
     /// SPIRE's body: an object a subsystem, with a `reason` where it fails.
@@ -136,26 +117,14 @@ pub struct Check {
 }
 
 impl Check {
-    /// Alive and ready.
+    /// Ready.
     pub fn set_ready(&self) {
-        self.set(State::default());
+        self.set(None);
     }
 
-    /// Alive but of no use at the moment.
+    /// Of no use at the moment.
     pub fn set_unready(&self, reason: impl Into<String>) {
-        let unready = Some(reason.into());
-        self.set(State {
-            dead: None,
-            unready,
-        });
-    }
-
-    /// Beyond recovery without a restart.
-    pub fn set_dead(&self, reason: impl Into<String>) {
-        self.set(State {
-            dead: Some(reason.into()),
-            unready: None,
-        });
+        self.set(Some(reason.into()));
     }
 
     /// Probes the subsystem until `shutdown`: every second while it is not ready, then every minute.
@@ -204,8 +173,8 @@ impl Check {
         PAUSE_WHEN_UNREADY
     }
 
-    fn set(&self, state: State) {
-        self.checks.states().insert(self.name, state);
+    fn set(&self, reason: Option<String>) {
+        self.checks.reasons().insert(self.name, reason);
     }
 }
 
@@ -251,11 +220,11 @@ mod tests {
             checks.readiness().to_json(),
             r#"{"server":{},"server.ca":{}}"#
         );
-        ca.set_dead("no key");
-        assert!(!checks.liveness().is_ok());
+        ca.set_unready("no key");
+        assert!(checks.liveness().is_ok());
         assert_eq!(
-            checks.readiness().failures().collect::<Vec<_>>(),
-            [("server.ca", "no key")]
+            checks.readiness().to_json(),
+            r#"{"server":{},"server.ca":{"reason":"no key"}}"#
         );
     }
 
