@@ -36,6 +36,23 @@ pub(crate) fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     (element.tag == tag).then_some((element.content, rest))
 }
 
+/// A positive INTEGER from its bytes, big-endian.
+pub(crate) fn integer(bytes: &[u8]) -> Vec<u8> {
+    let bytes = without_leading_zeros(bytes);
+    // A first bit that is set would make it negative.
+    let sign: &[u8] = match bytes.first() {
+        Some(0..=0x7f) => &[],
+        Some(_) | None => &[0],
+    };
+    encode(INTEGER, &[sign, bytes])
+}
+
+/// The digits that count of a big-endian number.
+pub(crate) fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    &bytes[zeros..]
+}
+
 /// One element made of `parts`.
 pub(crate) fn encode(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();

@@ -68,11 +68,6 @@ pub fn activate_at(issued_at: UnixTime, not_after: UnixTime) -> UnixTime {
     not_after.saturating_sub((lifetime / 6).min(MAX_ACTIVATE_LEAD))
 }
 
-/// Whether an authority that ended at `not_after` leaves the bundle.
-pub fn authority_is_stale(not_after: UnixTime, now: UnixTime) -> bool {
-    now > not_after.saturating_add(KEEP_EXPIRED_AUTHORITY)
-}
-
 /// A factor that is not a number counts as none.
 fn bounded(jitter: f64) -> f64 {
     if jitter.is_nan() {
@@ -133,7 +128,5 @@ mod tests {
         assert_eq!(activate_at(at(0), at(DAY)), at(20 * HOUR));
         assert_eq!(prepare_at(at(0), at(365 * DAY)), at(335 * DAY));
         assert_eq!(activate_at(at(0), at(365 * DAY)), at(358 * DAY));
-        assert!(!authority_is_stale(at(0), at(DAY)));
-        assert!(authority_is_stale(at(0), at(DAY + 1)));
     }
 }

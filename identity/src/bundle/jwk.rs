@@ -146,8 +146,8 @@ impl Jwk {
         let (exponent, _) = der::expect(der::INTEGER, rest)?;
         Some(Self {
             kty: "RSA".into(),
-            n: Some(URL_SAFE_NO_PAD.encode(without_leading_zeros(modulus))),
-            e: Some(URL_SAFE_NO_PAD.encode(without_leading_zeros(exponent))),
+            n: Some(URL_SAFE_NO_PAD.encode(der::without_leading_zeros(modulus))),
+            e: Some(URL_SAFE_NO_PAD.encode(der::without_leading_zeros(exponent))),
             ..Self::default()
         })
     }
@@ -170,7 +170,10 @@ impl Jwk {
     fn to_rsa(&self) -> Result<Vec<u8>, &'static str> {
         let modulus = decode(self.n.as_deref())?;
         let exponent = decode(self.e.as_deref())?;
-        let key = der::encode(der::SEQUENCE, &[&integer(&modulus), &integer(&exponent)]);
+        let key = der::encode(
+            der::SEQUENCE,
+            &[&der::integer(&modulus), &der::integer(&exponent)],
+        );
         checked(
             public_key(&alg_id::RSA_ENCRYPTION, &key),
             &RSA_PKCS1_2048_8192_SHA256,
@@ -205,21 +208,6 @@ fn checked(
 ) -> Result<Vec<u8>, &'static str> {
     ParsedPublicKey::new(algorithm, &spki_der).map_err(|_rejected| "not a valid public key")?;
     Ok(spki_der)
-}
-
-/// A positive INTEGER from its bytes.
-fn integer(bytes: &[u8]) -> Vec<u8> {
-    let bytes = without_leading_zeros(bytes);
-    let sign: &[u8] = match bytes.first() {
-        Some(0..=0x7f) => &[],
-        Some(_) | None => &[0],
-    };
-    der::encode(der::INTEGER, &[sign, bytes])
-}
-
-fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    &bytes[zeros..]
 }
 
 #[cfg(test)]

@@ -243,7 +243,7 @@ fn integers(signature: &[u8]) -> Option<(&[u8], &[u8])> {
     let (content, _) = der::expect(der::SEQUENCE, signature)?;
     let (r, rest) = der::expect(der::INTEGER, content)?;
     let (s, _) = der::expect(der::INTEGER, rest)?;
-    Some((without_zeros(r), without_zeros(s)))
+    Some((der::without_leading_zeros(r), der::without_leading_zeros(s)))
 }
 
 /// An ECDSA signature in DER; `None` if an integer is longer than any curve's.
@@ -252,21 +252,8 @@ fn sequence(r: &[u8], s: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn integer(bytes: &[u8]) -> Option<Vec<u8>> {
-    let bytes = without_zeros(bytes);
-    if bytes.len() > MAX_INTEGER_LEN_BYTES {
-        return None;
-    }
-    // A first bit that is set would make it negative.
-    let sign: &[u8] = match bytes.first() {
-        Some(first) if *first < 0x80 => &[],
-        _ => &[0],
-    };
-    Some(der::encode(der::INTEGER, &[sign, bytes]))
-}
-
-fn without_zeros(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    &bytes[zeros..]
+    let len_bytes = der::without_leading_zeros(bytes).len();
+    (len_bytes <= MAX_INTEGER_LEN_BYTES).then(|| der::integer(bytes))
 }
 
 /// P-521 has the longest.
