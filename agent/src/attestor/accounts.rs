@@ -80,8 +80,12 @@ impl Stamp {
 fn read_names(path: &Path) -> io::Result<HashMap<u32, Box<str>>> {
     let mut content = Vec::new();
     File::open(path)?
-        .take(MAX_LEN_BYTES)
+        .take(MAX_LEN_BYTES + 1)
         .read_to_end(&mut content)?;
+    // Cut off, the last line would give another id its name.
+    if u64::try_from(content.len()).is_ok_and(|len| len > MAX_LEN_BYTES) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mut names = HashMap::new();
     for line in content.split(|byte| *byte == b'\n') {
         if let Some((id, name)) = std::str::from_utf8(line).ok().and_then(parse_line) {
@@ -121,6 +125,18 @@ mod tests {
         std::fs::write(&path, "app:x:1000:\n").unwrap();
         assert_eq!(names.current().get(&0), None);
         assert_eq!(names.current()[&1000].as_ref(), "app");
+    }
+
+    #[test]
+    fn file_that_is_too_long_has_no_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwd");
+        // The last line that fits is cut within its id.
+        let line = "app:x:1000:\n";
+        let fits = usize::try_from(MAX_LEN_BYTES).unwrap() - "app:x:1".len();
+        let content = [&"\n".repeat(fits), line].concat();
+        std::fs::write(&path, content).unwrap();
+        assert!(Names::new(&path).current().is_empty());
     }
 
     #[test]
