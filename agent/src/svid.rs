@@ -45,6 +45,7 @@ pub struct OwnSvid {
     data: Mutex<DataFile>,
     held: Mutex<Held>,
     availability_target: Option<Duration>,
+    is_stored: AtomicBool,
     is_tainted: AtomicBool,
     must_reattest: AtomicBool,
     wake: Notify,
@@ -80,6 +81,7 @@ impl OwnSvid {
                 rotate_at,
             }),
             availability_target,
+            is_stored: AtomicBool::new(true),
             is_tainted: AtomicBool::new(false),
             must_reattest: AtomicBool::new(false),
             wake: Notify::new(),
@@ -112,14 +114,16 @@ impl OwnSvid {
             info!("Agent SVID is tainted by a root authority, forcing rotation");
             self.wake.notify_one();
         }
-        if self.bundle().is_some_and(|held| *held == *bundle) {
-            return;
+        if self.bundle().is_none_or(|shown| *shown != *bundle) {
+            self.set_material(TlsMaterial::new(Some(svid), [Arc::new(bundle.clone())]));
         }
-        self.set_material(TlsMaterial::new(Some(svid), [Arc::new(bundle.clone())]));
+        // Taken before the other is let go, so that the later bundle is the one that stays stored.
+        let mut data = self.data.lock();
         drop(held);
         let authorities = bundle.x509_authorities.iter();
         let authorities = authorities.map(|one| one.certificate.clone()).collect();
-        if let Err(error) = self.data.lock().store_bundle(authorities) {
+        // Also where nothing is new: it may not have been stored when it was.
+        if let Err(error) = data.store_bundle(authorities) {
             error!(error = %chain(&error), "Could not store bundle");
         }
     }
@@ -152,6 +156,7 @@ impl OwnSvid {
 
     /// Removes the stored SVID, so that the next start attests.
     pub fn forget(&self) {
+        self.is_stored.store(true, Ordering::Relaxed);
         if let Err(error) = self.data.lock().delete_svid() {
             error!(error = %chain(&error), "Failed to remove SVID");
         }
@@ -189,25 +194,44 @@ impl OwnSvid {
     }
 
     fn replace(&self, svid: X509Svid, reattestable: bool) {
-        let stored = self
-            .data
-            .lock()
-            .store_svid(svid.chain().to_vec(), reattestable);
-        if let Err(error) = stored {
-            warn!(error = %chain(&error), "Could not store SVID");
-        }
-        // A server that lags behind may have signed it with what is tainted meanwhile.
-        let bundle = self.bundle();
-        let still = bundle.is_some_and(|bundle| is_tainted(&svid, &bundle));
+        self.store(&svid, reattestable);
         self.show(svid, reattestable);
-        self.is_tainted.store(still, Ordering::Relaxed);
         self.must_reattest.store(false, Ordering::Relaxed);
+    }
+
+    /// Stores the SVID that is held if that has failed so far: servers take the one before it for an old one.
+    fn store_again(&self) {
+        if self.is_stored.load(Ordering::Relaxed) {
+            return;
+        }
+        let (svid, reattestable) = {
+            let held = self.held.lock();
+            (held.svid.clone(), held.reattestable)
+        };
+        self.store(&svid, reattestable);
+    }
+
+    fn store(&self, svid: &X509Svid, reattestable: bool) {
+        let chain_der = svid.chain().to_vec();
+        let stored = self.data.lock().store_svid(chain_der, reattestable);
+        let was_stored = self.is_stored.swap(stored.is_ok(), Ordering::Relaxed);
+        match (stored, was_stored) {
+            (Ok(()), true) => {}
+            (Ok(()), false) => info!("SVID stored after all"),
+            (Err(error), true) => warn!(error = %chain(&error), "Could not store SVID; retrying"),
+            (Err(error), false) => debug!(error = %chain(&error), "Could not store SVID"),
+        }
     }
 
     /// Takes `svid` for all connections from now on.
     fn show(&self, svid: X509Svid, reattestable: bool) {
         let mut held = self.held.lock();
-        self.set_material(TlsMaterial::new(Some(svid.clone()), self.bundle()));
+        let bundle = self.bundle();
+        // A server that lags behind may have signed it with what is tainted meanwhile. With `held` taken, since a
+        // bundle that arrives now looks at the SVID before.
+        let is_tainted = bundle.as_ref().is_some_and(|own| is_tainted(&svid, own));
+        self.is_tainted.store(is_tainted, Ordering::Relaxed);
+        self.set_material(TlsMaterial::new(Some(svid.clone()), bundle));
         *held = Held {
             rotate_at: rotation_time(&svid, self.availability_target),
             svid,
@@ -278,6 +302,7 @@ impl Rotator {
                 () = tokio::time::sleep(wait) => {}
                 () = self.own.wake.notified() => {}
             }
+            self.own.store_again();
             wait = self.own.due_in(self.servers.clock.now()).min(MAX_SLEEP);
             if !wait.is_zero() {
                 continue;
@@ -550,6 +575,43 @@ mod tests {
                 arrived.fetch_add(1, Ordering::SeqCst);
             }
         });
+    }
+
+    #[test]
+    fn bundle_that_could_not_be_stored_is_stored_when_it_comes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, &data_dir);
+        std::fs::remove_dir(&data_dir).unwrap();
+        let bundle = authority.bundle();
+        own.set_bundle(&bundle);
+        std::fs::create_dir(&data_dir).unwrap();
+        own.set_bundle(&bundle);
+        let stored = DataFile::open(&data_dir).unwrap().data().bundle.clone();
+        assert_eq!(stored, [bundle.x509_authorities[0].certificate.clone()]);
+    }
+
+    #[test]
+    fn svid_that_could_not_be_stored_is_stored_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, &data_dir);
+        std::fs::remove_dir(&data_dir).unwrap();
+        let renewed = authority.x509_svid("/spire/agent/x");
+        own.replace(renewed.clone(), false);
+        own.store_again();
+        std::fs::create_dir(&data_dir).unwrap();
+        own.store_again();
+        let stored = DataFile::open(&data_dir).unwrap().data().svid.clone();
+        assert_eq!(stored, renewed.chain());
+        // Once is enough.
+        std::fs::remove_dir_all(&data_dir).unwrap();
+        own.store_again();
+        assert!(own.is_stored.load(Ordering::Relaxed));
     }
 
     #[test]
