@@ -1,6 +1,6 @@
 //! Tokens that can be given out again. Bounded; no clock, no I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -76,6 +76,8 @@ impl TokenKey {
 pub struct TokenCache {
     max_tokens: usize,
     tokens: HashMap<TokenKey, Slot>,
+    /// What these keys sign is not kept.
+    tainted: HashSet<Box<str>>,
     uses: u64,
 }
 
@@ -90,6 +92,7 @@ impl TokenCache {
         Self {
             max_tokens,
             tokens: HashMap::new(),
+            tainted: HashSet::new(),
             uses: 0,
         }
     }
@@ -105,7 +108,8 @@ impl TokenCache {
     /// Keeps a token; makes room by dropping those that ended by `now`, else the one used longest
     /// ago.
     pub fn insert(&mut self, key: TokenKey, token: Arc<CachedToken>, now: UnixTime) {
-        if self.max_tokens == 0 {
+        let is_tainted = |key_id: &String| self.tainted.contains(key_id.as_str());
+        if self.max_tokens == 0 || token.key_id.as_ref().is_some_and(is_tainted) {
             return;
         }
         if !self.tokens.contains_key(&key) && self.tokens.len() >= self.max_tokens {
@@ -125,6 +129,12 @@ impl TokenCache {
         if let Some(key) = oldest.map(|(key, _)| key.clone()) {
             self.tokens.remove(&key);
         }
+    }
+
+    /// Keeps nothing from now on that one of these keys has signed: a server may have signed it before its key was
+    /// tainted, and the answer come after.
+    pub fn set_tainted(&mut self, key_ids: HashSet<Box<str>>) {
+        self.tainted = key_ids;
     }
 
     /// Drops the tokens signed by this key, and says how many there were.
@@ -217,5 +227,15 @@ mod tests {
         assert_eq!(cache.drop_signed_by("old"), 0);
         assert!(cache.get(&key("/a", &["x"])).is_none());
         assert!(cache.get(&key("/b", &["x"])).is_some());
+    }
+
+    #[test]
+    fn token_that_comes_after_its_key_was_tainted_is_not_kept() {
+        let mut cache = TokenCache::new(2);
+        cache.set_tainted(["old".into()].into());
+        cache.insert(key("/a", &["x"]), token("old", 0, 100), at(0));
+        assert!(cache.get(&key("/a", &["x"])).is_none());
+        cache.insert(key("/a", &["x"]), token("new", 0, 100), at(0));
+        assert!(cache.get(&key("/a", &["x"])).is_some());
     }
 }

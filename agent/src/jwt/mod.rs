@@ -109,9 +109,12 @@ impl JwtSvids {
         }
     }
 
-    /// Forgets the tokens that a tainted key of `bundle` signed.
+    /// Forgets the tokens that a tainted key of `bundle` signed, and keeps no more of them.
     pub fn drop_tainted(&self, bundle: &Bundle) {
-        for key in bundle.jwt_authorities.iter().filter(|key| key.tainted) {
+        let tainted = || bundle.jwt_authorities.iter().filter(|key| key.tainted);
+        let key_ids = tainted().map(|key| key.key_id.clone()).collect();
+        self.cache.lock().set_tainted(key_ids);
+        for key in tainted() {
             let count = self.cache.lock().drop_signed_by(&key.key_id);
             if count > 0 {
                 info!(
