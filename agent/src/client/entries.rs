@@ -36,6 +36,9 @@ pub struct EntryRevision {
     pub created_at: UnixTime,
 }
 
+/// More than an agent can use, but not more than it can hold.
+const MAX_ENTRIES: usize = 2_000_000;
+
 /// The most ids in one request, whatever the size of the server's pages.
 const MAX_IDS: usize = 500;
 
@@ -82,12 +85,21 @@ async fn sync(channel: Channel, known: &KnownEntries) -> Result<KnownEntries, Ca
                 return Err(Malformed::Unexpected("entry revisions").into());
             }
             entries.append(&mut read_entries(page.entries, known));
+            within_bounds(entries.len())?;
             if !page.more {
                 break;
             }
         }
     }
     Ok(entries)
+}
+
+/// A server that never comes to an end must not fill the memory meanwhile.
+fn within_bounds(entries: usize) -> Result<(), Malformed> {
+    match entries <= MAX_ENTRIES {
+        true => Ok(()),
+        false => Err(Malformed::Unexpected("number of entries")),
+    }
 }
 
 async fn send(
@@ -123,6 +135,7 @@ async fn read_revisions(
                 created_at: UnixTime::from_secs(revision.created_at),
             });
         }
+        within_bounds(revisions.len())?;
         if !page.more {
             return Ok(revisions);
         }
