@@ -11,7 +11,7 @@ pub mod hcl;
 pub mod health;
 pub mod https;
 pub mod log;
-mod number;
+pub mod number;
 pub mod port;
 pub mod process;
 pub mod router;

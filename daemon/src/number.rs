@@ -1,7 +1,8 @@
 //! Numbers and truth values as Go's `strconv` reads them from text; flags and config values have them.
 
 /// The ten spellings that Go takes for a truth value.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+#[must_use]
+pub fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

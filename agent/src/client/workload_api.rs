@@ -35,5 +35,5 @@ pub async fn first_x509_bundle(
     let mut bundles = answer.map(|answer| answer.bundles).unwrap_or_default();
     bundles
         .remove(&trust_domain.id_string())
-        .ok_or_else(|| format!("it has no trust bundle for trust domain {trust_domain:?}"))
+        .ok_or_else(|| format!("it has no trust bundle for trust domain \"{trust_domain}\""))
 }

@@ -1,5 +1,6 @@
 //! How an Envoy validates its peers, which depends on what it says of itself.
 
+use daemon::number::parse_bool;
 use prost_types::value::Kind;
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -44,15 +45,6 @@ fn override_of(node: &Node) -> Option<Validation> {
         true => Validation::Pem,
         false => Validation::Spiffe,
     })
-}
-
-/// The words of Go's `strconv.ParseBool`.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// An Envoy that does not tell its version counts as a new one.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use identity::clock::UnixTime;
+use identity::pem::encode_certificates;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -309,17 +310,7 @@ fn decode_certificate(item: &str) -> Option<CertificateDer<'static>> {
 
 /// Base64 of a PEM block: the file's lists are Go byte strings that hold PEM.
 fn encode_certificate(certificate: &CertificateDer<'_>) -> String {
-    let body = BASE64_STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = tail;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    BASE64_STANDARD.encode(pem)
+    BASE64_STANDARD.encode(encode_certificates([certificate]))
 }
 
 #[cfg(test)]
