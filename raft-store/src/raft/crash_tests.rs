@@ -94,6 +94,7 @@ async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
         dir,
         connector: Arc::new(NoPeers),
         snapshot_every: SNAPSHOT_EVERY,
+        snapshot_every_len_bytes: u64::MAX,
         feed_capacity: 16,
         start: Start::Alone,
         runtime: tokio::runtime::Handle::current(),

@@ -28,7 +28,7 @@ use super::serve::{AnswerError, Answering};
 use super::start::start_error;
 use super::status::ClusterStatus;
 use super::{Types, Vote};
-use super::{compare, departure, failover, membership, pulse};
+use super::{compare, departure, failover, log_size, membership, pulse};
 use crate::codec::encode_envelope;
 use crate::command::{AnnounceMember, AnnounceOutcome, Command, Envelope, Outcome, RequestId};
 use crate::storage::data_dir::DataDir;
@@ -135,6 +135,7 @@ pub(super) struct Parts {
     pub(super) stall: Stall,
     pub(super) runtime: Handle,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) snapshot_every_len_bytes: u64,
 }
 
 /// A started member.
@@ -203,6 +204,10 @@ impl Member {
         tasks.spawn_on(disk::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(departure::watch(Arc::clone(&shared)), &parts.runtime);
         tasks.spawn_on(pulse::beat(Arc::clone(&shared)), &parts.runtime);
+        tasks.spawn_on(
+            log_size::watch(Arc::clone(&shared), parts.snapshot_every_len_bytes),
+            &parts.runtime,
+        );
         tasks.spawn_on(note_end(Arc::clone(&shared)), &parts.runtime);
         Arc::new(Self {
             answering: Answering::new(Arc::clone(&shared), parts.dir),

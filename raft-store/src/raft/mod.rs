@@ -17,6 +17,7 @@ mod leadership;
 mod ledger;
 mod line;
 mod links;
+mod log_size;
 mod log_store;
 mod machine;
 mod member;

@@ -28,6 +28,7 @@ pub(crate) struct StartOptions {
     pub(crate) memory: Memory,
     pub(crate) connector: Arc<dyn PeerConnector>,
     pub(crate) snapshot_every: u64,
+    pub(crate) snapshot_every_len_bytes: u64,
     pub(crate) feed_capacity: usize,
     pub(crate) start: Start,
     /// Where all that a member does runs.
@@ -134,6 +135,7 @@ async fn start(options: StartOptions) -> Result<(Arc<Member>, Arc<Model>), Start
         model: Arc::clone(&model),
         runtime: options.runtime,
         clock: options.clock,
+        snapshot_every_len_bytes: options.snapshot_every_len_bytes,
     });
     Ok((member, model))
 }

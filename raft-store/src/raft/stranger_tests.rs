@@ -45,6 +45,7 @@ fn options(path: &Path, start: Start) -> (StartOptions, mpsc::Receiver<()>) {
         dir,
         connector: Arc::new(NoPeers),
         snapshot_every: 16,
+        snapshot_every_len_bytes: u64::MAX,
         feed_capacity: 16,
         start,
         runtime: tokio::runtime::Handle::current(),

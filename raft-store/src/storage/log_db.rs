@@ -17,6 +17,7 @@ pub(crate) struct LogDb {
     db: DB,
     syncs: AtomicU64,
     appended: AtomicU64,
+    appended_len_bytes: AtomicU64,
     /// What is committed, as long as it waits for a write to go with.
     committed: Mutex<Option<Vec<u8>>>,
     /// Outlives the database.
@@ -66,6 +67,7 @@ impl LogDb {
             db,
             syncs: AtomicU64::new(0),
             appended: AtomicU64::new(0),
+            appended_len_bytes: AtomicU64::new(0),
             committed: Mutex::default(),
             _memory: memory.clone(),
         })
@@ -102,6 +104,10 @@ impl LogDb {
         self.write(batch, "append to the log")?;
         let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
         self.appended.fetch_add(count, Ordering::Relaxed);
+        let len_bytes: usize = records.iter().map(|(_, record)| record.len()).sum();
+        let len_bytes = u64::try_from(len_bytes).unwrap_or(u64::MAX);
+        self.appended_len_bytes
+            .fetch_add(len_bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -232,6 +238,11 @@ impl LogDb {
     /// How many records were appended since it was opened.
     pub(crate) fn appended_count(&self) -> u64 {
         self.appended.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes these have.
+    pub(crate) fn appended_len_bytes(&self) -> u64 {
+        self.appended_len_bytes.load(Ordering::Relaxed)
     }
 
     /// Where the database is.

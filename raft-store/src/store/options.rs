@@ -98,6 +98,8 @@ pub struct Limits {
     pub changes: usize,
     /// Log entries between two snapshots. As many stay in the log behind a snapshot.
     pub snapshot_every: u64,
+    /// Bytes of the log after which there is one the sooner; what stood before the last one goes then.
+    pub snapshot_every_len_bytes: u64,
     /// Secrets that this process seals with one data key at most; the key is renewed before.
     pub seals: u64,
 }
@@ -109,6 +111,7 @@ impl Default for Limits {
             proposals: 1024,
             changes: 16_384,
             snapshot_every: 20_000,
+            snapshot_every_len_bytes: 256 << 20,
             // Well under the 2^32 random nonces of NIST SP 800-38D §8.3, whatever the number of
             // members.
             seals: 1 << 28,

@@ -37,6 +37,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         dir,
         connector: options.connector,
         snapshot_every: options.limits.snapshot_every,
+        snapshot_every_len_bytes: options.limits.snapshot_every_len_bytes,
         feed_capacity: options.limits.changes,
         start: options.start,
         runtime: options.runtime.unwrap_or_else(Handle::current),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use raft_store::{State, Store};
+use raft_store::{CreateEntries, State, Store};
 
-use crate::fixture::{close, create, open, options};
+use crate::fixture::{close, create, large_entry, open, options, proposal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_purged_behind_snapshots_and_a_restart_has_everything() {
@@ -41,6 +41,26 @@ async fn the_log_is_purged_behind_snapshots_and_a_restart_has_everything() {
         matches!(error, raft_store::OpenError::StateMissing { .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_large_commands_is_purged_before_they_are_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = options(dir.path());
+    small.limits.snapshot_every_len_bytes = 12_000_000;
+    let (store, driver) = Store::start(small, crate::fixture::STARTS).await.unwrap();
+    let mut count = 0;
+    while store.status().unwrap().purged_index.is_none() {
+        let entries = vec![large_entry(&format!("large-{count}"))];
+        let created = store.propose(CreateEntries { entries }, proposal());
+        created.await.unwrap();
+        count += 1;
+        assert!(count < 100, "nothing is purged");
+    }
+    close(store, driver).await;
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(store.read(State::entry_count), count);
+    close(store, driver).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
