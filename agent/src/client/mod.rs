@@ -94,6 +94,11 @@ impl ServerClient {
         self.0.pool.keep(shutdown).await;
     }
 
+    /// Whether a call needs no connection to be made first.
+    pub fn is_connected(&self) -> bool {
+        self.0.pool.has_connection()
+    }
+
     /// Whether calls are made on the connection `id`.
     pub fn uses(&self, id: LinkId) -> bool {
         self.0.pool.is_active(id)

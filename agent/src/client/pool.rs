@@ -84,6 +84,13 @@ impl Pool {
         slots.active.as_ref().is_some_and(|link| link.id() == id)
     }
 
+    /// Whether a connection stands.
+    pub(super) fn has_connection(&self) -> bool {
+        let mut slots = self.slots.lock();
+        slots.prune();
+        slots.active.is_some() || slots.standby.is_some()
+    }
+
     /// Begins to replace the SVID, until the guard is dropped.
     pub(super) async fn replace(&self) -> Replacing<'_> {
         Replacing(self.replacing.write().await)

@@ -1,6 +1,8 @@
-//! JWT-SVIDs of workloads: from the cache while half of their life is left, else from the server.
+//! JWT-SVIDs of workloads: from the cache while half of their life is left, else from the server; from
+//! the cache until their end while no server can be reached.
 
 mod cache;
+mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,34 +12,26 @@ use identity::bundle::Bundle;
 use identity::clock::Clock;
 use parking_lot::Mutex;
 use proto::convert::entry::AuthorizedEntry;
-use tokio::time::{Instant, sleep, timeout_at};
-use tonic::Code;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::backoff::{Backoff, FullJitter};
 use crate::client::{CALL_DEADLINE, CallError, ServerClient};
-use crate::jitter::jitter;
+
+use source::{Patience, Source, Wanted, is_outage};
 
 pub use cache::{CachedToken, TokenCache, TokenKey};
 
-/// The wait before the first retry of a call that may succeed then.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_secs(8);
-
-/// The same while no server answers at all: the workload waits, and only a connection is at stake.
-const FIRST_OUTAGE_RETRY: Duration = Duration::from_millis(100);
-const MAX_OUTAGE_RETRY: Duration = Duration::from_secs(2);
-
-/// Tokens longer than this are not kept. Workloads choose the audience, so a few of them could fill
-/// the memory with tokens of megabytes.
-const MAX_CACHED_LEN_BYTES: usize = 16 * 1024;
+/// The time for the renewal of a token that still holds where a connection has to be made first. One
+/// that can be made takes a fraction of it.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Gives out JWT-SVIDs.
 pub struct JwtSvids {
-    client: ServerClient,
-    cache: Mutex<TokenCache>,
+    source: Arc<Source>,
     renewal: Duration,
     clock: Arc<dyn Clock>,
+    /// The one renewal that waits for a server to come back; empty while servers answer.
+    waiting: Mutex<JoinSet<()>>,
 }
 
 /// How much is spent on tokens that are kept.
@@ -45,19 +39,24 @@ pub struct JwtSvids {
 pub struct TokenLimits {
     /// How many there are at most.
     pub max_tokens: usize,
-    /// The time that the server has to renew one that still holds: the workload waits for it, and
-    /// would be served without.
+    /// The time that a server which can be reached has to renew one that still holds: the workload
+    /// waits for it, and would be served without.
     pub renewal: Duration,
 }
 
 impl JwtSvids {
     /// Gives out tokens of `client`, and keeps as many of them as `limits` says.
     pub fn new(client: ServerClient, clock: Arc<dyn Clock>, limits: TokenLimits) -> Self {
-        Self {
+        let source = Source {
             client,
             cache: Mutex::new(TokenCache::new(limits.max_tokens)),
+            clock: Arc::clone(&clock),
+        };
+        Self {
+            source: Arc::new(source),
             renewal: limits.renewal,
             clock,
+            waiting: Mutex::default(),
         }
     }
 
@@ -70,42 +69,73 @@ impl JwtSvids {
         entry: &AuthorizedEntry,
         audience: &[String],
     ) -> Result<Arc<CachedToken>, CallError> {
+        let wanted = Wanted::new(entry, audience);
         let has_jti = entry
             .additional_attributes
             .as_ref()
             .is_some_and(|attributes| attributes.jwt_svid_include_jti);
         if has_jti {
             // Such a token is good for one use.
-            return self.request(entry, audience, CALL_DEADLINE).await;
+            let patience = Patience::Full(CALL_DEADLINE);
+            return self.source.request(&wanted, patience).await;
         }
-        let key = TokenKey::new(&entry.spiffe_id, audience);
         let now = self.clock.now();
-        let cached = self
-            .cache
-            .lock()
-            .get(&key)
-            .filter(|token| now < token.expires_at());
-        let deadline = match &cached {
-            Some(token) if now < token.refresh_at() => return Ok(Arc::clone(token)),
-            Some(_) => self.renewal,
-            None => CALL_DEADLINE,
+        let cached = self.source.cache.lock().get(&wanted.key());
+        match cached.filter(|token| now < token.expires_at()) {
+            Some(token) if now < token.refresh_at() => Ok(token),
+            Some(token) => self.renewed(wanted, token).await,
+            None => {
+                let patience = Patience::Full(CALL_DEADLINE);
+                self.source.renew(&wanted, patience).await
+            }
+        }
+    }
+
+    /// A newer token than `held`, which holds and is given out where there is none.
+    async fn renewed(
+        &self,
+        wanted: Wanted,
+        held: Arc<CachedToken>,
+    ) -> Result<Arc<CachedToken>, CallError> {
+        if self.awaits_server() {
+            debug!("No server can be reached; returning cached copy of JWT");
+            return Ok(held);
+        }
+        let time = match self.source.client.is_connected() {
+            true => self.renewal,
+            false => self.renewal.min(CONNECT_PATIENCE),
         };
-        match (self.request(entry, audience, deadline).await, cached) {
-            (Ok(token), _) => {
-                if token.token().len() <= MAX_CACHED_LEN_BYTES {
-                    self.cache.lock().insert(key, Arc::clone(&token), now);
-                }
-                Ok(token)
-            }
-            (Err(error), Some(token)) if self.clock.now() < token.expires_at() => {
-                warn!(
-                    spiffe_id = %entry.spiffe_id,
-                    error = %chain(&error),
-                    "Unable to renew JWT; returning cached copy"
-                );
-                Ok(token)
-            }
-            (Err(error), _) => Err(error),
+        let patience = Patience::WhileReachable(time);
+        let error = match self.source.renew(&wanted, patience).await {
+            Ok(token) => return Ok(token),
+            Err(error) if self.clock.now() >= held.expires_at() => return Err(error),
+            Err(error) => error,
+        };
+        warn!(
+            spiffe_id = %wanted.spiffe_id,
+            error = %chain(&error),
+            "Unable to renew JWT; returning cached copy"
+        );
+        if is_outage(&error) {
+            self.await_server(wanted, &held);
+        }
+        Ok(held)
+    }
+
+    /// Whether no server could be reached when one was asked last.
+    fn awaits_server(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.try_join_next().is_some() {}
+        !waiting.is_empty()
+    }
+
+    /// Renews a token as soon as a server answers. One is enough to see that: the others are renewed
+    /// when they are asked for.
+    fn await_server(&self, wanted: Wanted, held: &CachedToken) {
+        let (source, expires_at) = (Arc::clone(&self.source), held.expires_at());
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty() {
+            waiting.spawn(async move { source.renew_once_reachable(&wanted, expires_at).await });
         }
     }
 
@@ -113,9 +143,9 @@ impl JwtSvids {
     pub fn drop_tainted(&self, bundle: &Bundle) {
         let tainted = || bundle.jwt_authorities.iter().filter(|key| key.tainted);
         let key_ids = tainted().map(|key| key.key_id.clone()).collect();
-        self.cache.lock().set_tainted(key_ids);
+        self.source.cache.lock().set_tainted(key_ids);
         for key in tainted() {
-            let count = self.cache.lock().drop_signed_by(&key.key_id);
+            let count = self.source.cache.lock().drop_signed_by(&key.key_id);
             if count > 0 {
                 info!(
                     jwt_authority_key_ids = %key.key_id,
@@ -129,47 +159,6 @@ impl JwtSvids {
 
     /// How many tokens are cached.
     pub fn count(&self) -> usize {
-        self.cache.lock().len()
+        self.source.cache.lock().len()
     }
-
-    /// Asks the server until it answers or `deadline` has passed.
-    async fn request(
-        &self,
-        entry: &AuthorizedEntry,
-        audience: &[String],
-        deadline: Duration,
-    ) -> Result<Arc<CachedToken>, CallError> {
-        let end = Instant::now() + deadline;
-        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
-        let mut outage = FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let error = match self.client.new_jwt_svid(&entry.id, audience, left).await {
-                Ok(answer) => return Ok(Arc::new(CachedToken::new(answer))),
-                Err(error) => error,
-            };
-            if !is_retriable(&error) {
-                return Err(error);
-            }
-            debug!(error = %chain(&error), "Failed to fetch JWT SVID; retrying");
-            let wait = match error.is_outage() {
-                true => outage.next(jitter()),
-                false => backoff.next(jitter()),
-            };
-            if timeout_at(end, sleep(wait)).await.is_err() {
-                return Err(error);
-            }
-        }
-    }
-}
-
-fn is_retriable(error: &CallError) -> bool {
-    !matches!(
-        error.code(),
-        Code::Unknown
-            | Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::InvalidArgument
-            | Code::Unimplemented
-    ) && !matches!(error, CallError::Malformed(_))
 }

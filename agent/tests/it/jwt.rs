@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use proto::spire::api::types::entry::AdditionalAttributes;
+use proto::spire::api::types::permission_denied_details::Reason;
 use proto::workload::JwtsvidRequest;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use tonic::Code;
 
-use crate::fake_server::FakeServer;
-use crate::harness::{Home, own_entry, with_header};
+use crate::fake_server::{FakeServer, TTL};
+use crate::harness::{Home, own_entry, wait_until, with_header};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_given_out_again_for_the_same_audience_in_any_order() {
@@ -50,6 +53,75 @@ async fn token_in_the_second_half_of_its_life_is_renewed() {
     let first = agent.fetch_jwt(&["a"]).await.unwrap();
     assert_ne!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
     agent.stop().await;
+}
+
+/// A server whose tokens are in the second half of their life at once.
+fn server_of_old_tokens() -> FakeServer {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        registry.entries = vec![own_entry("e1", "/web")];
+        registry.jwt_age = 2 * TTL;
+    });
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_holds_is_given_out_at_once_while_no_server_can_be_reached() {
+    let mut server = server_of_old_tokens();
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a"]).await.unwrap();
+    let other = agent.fetch_jwt(&["b"]).await.unwrap();
+    server.stop();
+    for _ in 0..3 {
+        assert_eq!(
+            prompt(agent.fetch_jwt(&["a"])).await.unwrap().unwrap(),
+            first
+        );
+        assert_eq!(
+            prompt(agent.fetch_jwt(&["b"])).await.unwrap().unwrap(),
+            other
+        );
+    }
+    let jwts = server.asked().jwts;
+    server.resume();
+    // Without anybody who asks.
+    wait_until(async || server.asked().jwts > jwts).await;
+    wait_until(async || agent.fetch_jwt(&["b"]).await.unwrap() != other).await;
+    assert_ne!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_holds_is_given_out_at_once_while_no_server_can_help() {
+    let server = server_of_old_tokens();
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a"]).await.unwrap();
+    server.set_unavailable(true);
+    assert_eq!(
+        prompt(agent.fetch_jwt(&["a"])).await.unwrap().unwrap(),
+        first
+    );
+    server.set_unavailable(false);
+    wait_until(async || agent.fetch_jwt(&["a"]).await.unwrap() != first).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewal_that_is_refused_is_asked_for_again_before_the_token_is_given_out() {
+    let server = server_of_old_tokens();
+    let agent = Home::new().start(&server).await;
+    let first = agent.fetch_jwt(&["a"]).await.unwrap();
+    server.with(|registry| registry.refusal = Some(Reason::Unknown));
+    prompt(agent.fetch_jwt(&["a"])).await.unwrap_err();
+    assert_eq!(agent.fetch_jwt(&["a"]).await.unwrap(), first);
+    // Nor has it become a habit.
+    prompt(agent.fetch_jwt(&["a"])).await.unwrap_err();
+    agent.stop().await;
+}
+
+/// Less than a renewal may take.
+async fn prompt<T>(answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+    timeout(Duration::from_secs(3), answer).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

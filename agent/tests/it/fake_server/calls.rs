@@ -356,7 +356,7 @@ pub(super) fn new_jwt_svid(
             .authority
             .spiffe_id(&entry.spiffe_id.as_ref().unwrap().path),
         audience: request.audience,
-        issued_at: now,
+        issued_at: now.saturating_sub(registry.jwt_age),
         expires_at: now.saturating_add(registry.jwt_ttl),
         issuer: None,
         jti: Some(random_jti()),

@@ -65,6 +65,8 @@ pub(crate) struct Registry {
     pub(crate) agent_ttl: Duration,
     pub(crate) svid_ttl: Duration,
     pub(crate) jwt_ttl: Duration,
+    /// How long ago tokens were issued when they are issued.
+    pub(crate) jwt_age: Duration,
     pub(crate) page_size: usize,
     /// Whether there is a stream of changes.
     pub(crate) pushes: bool,
@@ -136,6 +138,7 @@ impl FakeServer {
             agent_ttl: TTL,
             svid_ttl: TTL,
             jwt_ttl: TTL,
+            jwt_age: Duration::ZERO,
             page_size: 500,
             pushes: false,
             is_silent: false,
