@@ -22,16 +22,23 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Err(_) | Ok(()) => {}
     }
+    if let Err(error) = write(temporary, content).and_then(|()| fs::rename(temporary, path)) {
+        // A part of it is of no use, and its space may be.
+        fs::remove_file(temporary).ok();
+        return Err(error);
+    }
+    // The rename itself is a change of the directory.
+    File::open(directory)?.sync_all()
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(temporary)?;
+        .open(path)?;
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)?;
-    // The rename itself is a change of the directory.
-    File::open(directory)?.sync_all()
+    file.sync_all()
 }
 
 /// The content of `path`, or nothing when there is no such file.

@@ -19,6 +19,8 @@ use super::file;
 pub struct KeyStore {
     path: Option<PathBuf>,
     keys: BTreeMap<Box<str>, PrivateKey>,
+    /// Whether the file lacks a key that is held.
+    lags: bool,
 }
 
 impl KeyStore {
@@ -27,6 +29,7 @@ impl KeyStore {
         Self {
             path: None,
             keys: BTreeMap::new(),
+            lags: false,
         }
     }
 
@@ -47,6 +50,7 @@ impl KeyStore {
         Ok(Self {
             path: Some(path),
             keys,
+            lags: false,
         })
     }
 
@@ -68,7 +72,7 @@ impl KeyStore {
     /// # Errors
     /// The keys held are as before.
     pub fn generate(&mut self, current: Option<&PrivateKey>) -> Result<PrivateKey, KeyStoreError> {
-        let key = PrivateKey::generate(KeyType::EcP256).map_err(KeyStoreError::Generate)?;
+        let key = PrivateKey::generate(KEY_TYPE).map_err(KeyStoreError::Generate)?;
         let slot = self.free_slot(current);
         let before = self.keys.insert(slot.into(), key.clone());
         if let Err(error) = self.save() {
@@ -78,7 +82,36 @@ impl KeyStore {
             };
             return Err(error);
         }
+        self.lags = false;
         Ok(key)
+    }
+
+    /// Makes a key as [`KeyStore::generate`] does, which is stored by [`KeyStore::catch_up`] alone.
+    ///
+    /// # Errors
+    /// No key could be made.
+    pub fn generate_in_memory(
+        &mut self,
+        current: Option<&PrivateKey>,
+    ) -> Result<PrivateKey, KeyStoreError> {
+        let key = PrivateKey::generate(KEY_TYPE).map_err(KeyStoreError::Generate)?;
+        self.keys
+            .insert(self.free_slot(current).into(), key.clone());
+        self.lags = self.path.is_some();
+        Ok(key)
+    }
+
+    /// Stores the keys that the file lacks; says whether there were any.
+    ///
+    /// # Errors
+    /// The file is as before.
+    pub fn catch_up(&mut self) -> Result<bool, KeyStoreError> {
+        if !self.lags {
+            return Ok(false);
+        }
+        self.save()?;
+        self.lags = false;
+        Ok(true)
     }
 
     fn free_slot(&self, current: Option<&PrivateKey>) -> &'static str {
@@ -154,6 +187,8 @@ pub enum KeyStoreError {
     Generate(#[source] KeyError),
 }
 
+const KEY_TYPE: KeyType = KeyType::EcP256;
+
 const SLOTS: [&str; 2] = ["agent-svid-A", "agent-svid-B"];
 
 #[derive(Deserialize, Serialize)]
@@ -207,6 +242,30 @@ mod tests {
         assert!(store.find(first.public_key_der()).is_none());
         assert!(store.find(second.public_key_der()).is_some());
         assert!(store.find(third.public_key_der()).is_some());
+    }
+
+    #[test]
+    fn key_that_the_disk_does_not_take_is_stored_when_it_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = KeyStore::open(directory.path()).unwrap();
+        let first = store.generate(None).unwrap();
+        let blocker = directory.path().join("keys.json.tmp");
+        std::fs::create_dir(&blocker).unwrap();
+        assert!(store.generate(Some(&first)).is_err());
+        assert!(!store.catch_up().unwrap());
+        let second = store.generate_in_memory(Some(&first)).unwrap();
+        store.catch_up().unwrap_err();
+        assert!(store.find(second.public_key_der()).is_some());
+        let reopened = KeyStore::open(directory.path()).unwrap();
+        assert!(reopened.find(first.public_key_der()).is_some());
+        assert!(reopened.find(second.public_key_der()).is_none());
+
+        std::fs::remove_dir(&blocker).unwrap();
+        assert!(store.catch_up().unwrap());
+        assert!(!store.catch_up().unwrap());
+        let reopened = KeyStore::open(directory.path()).unwrap();
+        assert!(reopened.find(first.public_key_der()).is_some());
+        assert!(reopened.find(second.public_key_der()).is_some());
     }
 
     #[test]

@@ -100,6 +100,24 @@ impl Home {
         serde_json::from_slice(&bytes).unwrap()
     }
 
+    /// Lets the agent store nothing any more, as a full disk does.
+    pub(crate) async fn block_disk(&self) {
+        for blocker in self.blockers() {
+            // The name of a file that is written before it replaces another, as it may be just now.
+            wait_until(async || std::fs::create_dir(&blocker).is_ok()).await;
+        }
+    }
+
+    pub(crate) fn free_disk(&self) {
+        for blocker in self.blockers() {
+            std::fs::remove_dir(blocker).unwrap();
+        }
+    }
+
+    fn blockers(&self) -> [PathBuf; 2] {
+        ["keys.json.tmp", "agent-data.json.tmp"].map(|name| self.data_dir().join(name))
+    }
+
     fn config(&self, server: &FakeServer) -> Config {
         let bundle_path = self.directory.path().join("bootstrap.pem");
         if !bundle_path.exists() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fake_server::FakeServer;
+use crate::fake_server::{FakeServer, TTL};
 use crate::harness::{Home, next, own_entry, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +36,29 @@ async fn agent_svid_is_renewed_stored_and_used() {
     wait_until(async || server.asked().syncs > syncs + 1).await;
     agent.stop().await;
     // The key of the renewed SVID is there too.
+    home.start(&server).await.stop().await;
+    assert_eq!(server.asked().attestations, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_svid_is_renewed_although_the_disk_is_full_and_stored_later() {
+    let server = FakeServer::start();
+    server.with(|registry| registry.agent_ttl = Duration::from_secs(13));
+    let home = Home::new();
+    let agent = home.start(&server).await;
+    home.block_disk().await;
+    let (stored, renewals) = (home.stored(), server.asked().renewals);
+    wait_until(async || server.asked().renewals > renewals).await;
+    // Nothing is due any more after the next one.
+    let renewals = server.with(|registry| {
+        registry.agent_ttl = TTL;
+        registry.asked.renewals
+    });
+    wait_until(async || server.asked().renewals > renewals).await;
+    assert_eq!(home.stored(), stored);
+    home.free_disk();
+    wait_until(async || home.stored()["svid"] != stored["svid"]).await;
+    agent.stop().await;
     home.start(&server).await.stop().await;
     assert_eq!(server.asked().attestations, 1);
 }

@@ -1,42 +1,29 @@
-//! The agent's own SVID: who holds it, when it is renewed, and what a server's refusal means for it.
+//! The agent's own SVID: who holds it, and what a server's refusal means for it.
+
+mod rotator;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use daemon::supervisor::{Shutdown, chain};
+use daemon::supervisor::chain;
 use identity::bundle::Bundle;
 use identity::clock::UnixTime;
 use identity::lifetime::{rotate_at, rotate_at_for_availability};
-use identity::secret::PrivateKey;
 use identity::spiffe_id::SpiffeId;
 use identity::tls::{Issuers, SharedTlsMaterial, TaintedAuthorities, TlsError, TlsMaterial};
 use identity::trust_domain::TrustDomain;
-use identity::x509::{X509Error, generate_csr};
-use identity::x509_svid::{SvidError, X509Svid};
+use identity::x509_svid::X509Svid;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tonic::Code;
 use tracing::{debug, error, info, warn};
 
-use crate::attest::{AttestError, Attested, NodeAttestor, attest};
-use crate::backoff::{Backoff, FullJitter};
-use crate::cache::Cache;
-use crate::client::{CallError, Demand, Dialer, ServerClient, Servers, TlsMode};
+use crate::attest::Attested;
+use crate::client::{CallError, Demand};
 use crate::jitter::jitter;
-use crate::storage::{DataError, DataFile, KeyStore, KeyStoreError};
+use crate::storage::{DataError, DataFile};
 
-/// The longest sleep between two looks at the clock, which may be set.
-const MAX_SLEEP: Duration = Duration::from_secs(5);
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-const MAX_RETRY: Duration = Duration::from_secs(60);
-
-/// Bounds of the wait while no server answers at all.
-const FIRST_OUTAGE_RETRY: Duration = Duration::from_millis(500);
-const MAX_OUTAGE_RETRY: Duration = Duration::from_secs(10);
-
-/// An SVID that has ended for good is told this often.
-const REMIND: Duration = Duration::from_secs(60);
+pub use rotator::{RenewError, Rotator};
 
 /// The agent's SVID and bundle, in memory and on disk.
 pub struct OwnSvid {
@@ -156,8 +143,9 @@ impl OwnSvid {
 
     /// Removes the stored SVID, so that the next start attests.
     pub fn forget(&self) {
+        let mut data = self.data.lock();
         self.is_stored.store(true, Ordering::Relaxed);
-        if let Err(error) = self.data.lock().delete_svid() {
+        if let Err(error) = data.delete_svid() {
             error!(error = %chain(&error), "Failed to remove SVID");
         }
     }
@@ -185,7 +173,9 @@ impl OwnSvid {
     /// # Errors
     /// They are still stored.
     pub fn start_over(&self) -> Result<(), DataError> {
-        self.data.lock().start_over()
+        let mut data = self.data.lock();
+        self.is_stored.store(true, Ordering::Relaxed);
+        data.start_over()
     }
 
     fn give_up(&self, error: &dyn std::fmt::Display) {
@@ -194,7 +184,7 @@ impl OwnSvid {
     }
 
     fn replace(&self, svid: X509Svid, reattestable: bool) {
-        self.store(&svid, reattestable);
+        self.store(&mut self.data.lock(), &svid, reattestable);
         self.show(svid, reattestable);
         self.must_reattest.store(false, Ordering::Relaxed);
     }
@@ -208,18 +198,45 @@ impl OwnSvid {
             let held = self.held.lock();
             (held.svid.clone(), held.reattestable)
         };
-        self.store(&svid, reattestable);
+        let mut data = self.data.lock();
+        // Not one that was forgotten meanwhile.
+        if !self.is_stored.load(Ordering::Relaxed) {
+            self.store(&mut data, &svid, reattestable);
+        }
     }
 
-    fn store(&self, svid: &X509Svid, reattestable: bool) {
-        let chain_der = svid.chain().to_vec();
-        let stored = self.data.lock().store_svid(chain_der, reattestable);
+    fn store(&self, data: &mut DataFile, svid: &X509Svid, reattestable: bool) {
+        let stored = data.store_svid(svid.chain().to_vec(), reattestable);
         let was_stored = self.is_stored.swap(stored.is_ok(), Ordering::Relaxed);
         match (stored, was_stored) {
             (Ok(()), true) => {}
             (Ok(()), false) => info!("SVID stored after all"),
             (Err(error), true) => warn!(error = %chain(&error), "Could not store SVID; retrying"),
             (Err(error), false) => debug!(error = %chain(&error), "Could not store SVID"),
+        }
+    }
+
+    /// Whether an SVID whose key the disk does not take would be worse than the one held.
+    ///
+    /// A server takes the one before for an old one as soon as the new one is used. An agent that
+    /// cannot attest again and starts anew is lost then, if the disk has the old one alone. So it
+    /// keeps that one for most of its life.
+    fn awaits_disk(&self, now: UnixTime) -> bool {
+        let is_stored = self.is_stored.load(Ordering::Relaxed);
+        let held = self.held.lock();
+        is_stored && !held.reattestable && !self.must_be_replaced() && now < held.last_quarter()
+    }
+
+    /// `wait`, but not beyond the time from which on the disk is not waited for.
+    fn at_last_quarter(&self, wait: Duration, now: UnixTime) -> Duration {
+        let left = self
+            .held
+            .lock()
+            .last_quarter()
+            .saturating_duration_since(now);
+        match left.is_zero() {
+            true => wait,
+            false => wait.min(left),
         }
     }
 
@@ -250,12 +267,26 @@ impl OwnSvid {
         }
     }
 
+    /// Whether the SVID is of no use any more, or soon will not be.
+    fn must_be_replaced(&self) -> bool {
+        self.is_tainted.load(Ordering::Relaxed) || self.must_reattest.load(Ordering::Relaxed)
+    }
+
     /// How long until the SVID is due; zero when it is.
     fn due_in(&self, now: UnixTime) -> Duration {
-        if self.is_tainted.load(Ordering::Relaxed) || self.must_reattest.load(Ordering::Relaxed) {
+        if self.must_be_replaced() {
             return Duration::ZERO;
         }
         self.held.lock().rotate_at.saturating_duration_since(now)
+    }
+}
+
+impl Held {
+    /// When the last quarter of the SVID's life begins.
+    fn last_quarter(&self) -> UnixTime {
+        let (not_before, not_after) = (self.svid.not_before(), self.svid.not_after());
+        let lifetime = not_after.saturating_duration_since(not_before);
+        not_after.saturating_sub(lifetime / 4)
     }
 }
 
@@ -268,245 +299,6 @@ fn rotation_time(svid: &X509Svid, availability_target: Option<Duration>) -> Unix
     match availability_target {
         Some(target) => rotate_at_for_availability(not_before, not_after, target, jitter()),
         None => rotate_at(not_before, not_after, jitter()),
-    }
-}
-
-/// Renews the agent's SVID for as long as the agent runs.
-pub struct Rotator {
-    /// What is renewed.
-    pub own: Arc<OwnSvid>,
-    /// Where new keys come from.
-    pub keys: KeyStore,
-    /// Asks for renewals, and connects anew after one.
-    pub client: ServerClient,
-    /// Where to attest again.
-    pub servers: Servers,
-    /// What to attest again with.
-    pub attestor: Option<Arc<dyn NodeAttestor>>,
-    /// Says how long there is something to serve without an SVID of the agent.
-    pub cache: Arc<Cache>,
-}
-
-impl Rotator {
-    /// Runs until `shutdown`.
-    ///
-    /// # Errors
-    /// The agent has no valid SVID any more and no way to one.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), OwnSvidError> {
-        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
-        let mut outage = FullJitter::new(FIRST_OUTAGE_RETRY, MAX_OUTAGE_RETRY);
-        let mut wait = Duration::ZERO;
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return Ok(()),
-                () = tokio::time::sleep(wait) => {}
-                () = self.own.wake.notified() => {}
-            }
-            self.own.store_again();
-            wait = self.own.due_in(self.servers.clock.now()).min(MAX_SLEEP);
-            if !wait.is_zero() {
-                continue;
-            }
-            tokio::select! {
-                () = shutdown.requested() => return Ok(()),
-                renewed = self.renew() => match renewed {
-                    Ok(()) => {
-                        outage.reset();
-                        // Zero unless the new one has to be replaced, too.
-                        let due_in = self.own.due_in(self.servers.clock.now());
-                        match due_in.is_zero() {
-                            true => wait = backoff.next(jitter()),
-                            false => backoff.reset(),
-                        }
-                    }
-                    Err(error) => wait = match self.judge(error)? {
-                        Prospect::Soon => outage.next(jitter()),
-                        Prospect::Later => backoff.next(jitter()),
-                        Prospect::None { for_now } => for_now.min(REMIND),
-                    },
-                }
-            }
-        }
-    }
-
-    async fn renew(&mut self) -> Result<(), RenewError> {
-        let (current, reattestable) = {
-            let held = self.own.held.lock();
-            (held.svid.key().clone(), held.reattestable)
-        };
-        let key = self.keys.generate(Some(&current))?;
-        let attests = reattestable || self.own.must_reattest.load(Ordering::Relaxed);
-        let client = self.client.clone();
-        let _replacing = match attests {
-            true => Some(client.replace_svid().await),
-            false => None,
-        };
-        if attests {
-            self.attest_again(&key).await?;
-        } else {
-            debug!("Rotating agent SVID");
-            let csr = generate_csr(&key, None, &[]).map_err(RenewError::Csr)?;
-            let chain = self.client.renew_agent(csr).await?;
-            let svid = X509Svid::new(chain, key).map_err(RenewError::Svid)?;
-            self.check_id(&svid)?;
-            info!(spiffe_id = %svid.spiffe_id(), "Successfully rotated agent SVID");
-            self.own.replace(svid, reattestable);
-        }
-        // The connection is tied to the SVID it was made with.
-        self.client.reconnect();
-        Ok(())
-    }
-
-    async fn attest_again(&self, key: &PrivateKey) -> Result<(), RenewError> {
-        let attestor = self.attestor.as_deref().ok_or(RenewError::NoEvidence)?;
-        debug!("Reattesting node");
-        let material = TlsMaterial::new(None, self.own.bundle())?;
-        let mode = TlsMode::Verified(SharedTlsMaterial::new(material));
-        let dialer = Dialer::new(&self.servers, mode)?;
-        let attested = attest(&dialer, &self.servers, attestor, key).await?;
-        self.check_id(&attested.svid)?;
-        info!(spiffe_id = %attested.svid.spiffe_id(), "Successfully reattested node");
-        self.own.replace(attested.svid, attested.reattestable);
-        self.own.set_bundle(&attested.bundle);
-        Ok(())
-    }
-
-    /// Entries and records on the server are tied to the id that the agent came up with.
-    fn check_id(&self, svid: &X509Svid) -> Result<(), RenewError> {
-        let expected = self.own.spiffe_id();
-        if *svid.spiffe_id() == expected {
-            return Ok(());
-        }
-        let received = svid.spiffe_id().clone();
-        Err(RenewError::AnotherId { received, expected })
-    }
-
-    /// Whether the agent can go on after a failed renewal, and what to hope for.
-    fn judge(&self, error: RenewError) -> Result<Prospect, OwnSvidError> {
-        let (not_after, reattestable) = {
-            let held = self.own.held.lock();
-            (held.svid.not_after(), held.reattestable)
-        };
-        let soon_or_later = match error.is_outage() {
-            true => Prospect::Soon,
-            false => Prospect::Later,
-        };
-        let is_expired = self.servers.clock.now() > not_after;
-        if is_expired && !reattestable {
-            return self.outlive(not_after, error);
-        }
-        error!(error = %chain(&error), "Could not rotate agent SVID");
-        if self.own.must_reattest.load(Ordering::Relaxed) {
-            if error.is_outage() || error.is_of_this_node() {
-                return Ok(Prospect::Soon);
-            }
-            self.own.give_up(&chain(&error));
-            return Err(OwnSvidError::MustReattest);
-        }
-        if let RenewError::Call(cause) = &error
-            && let Some(demand) = cause.demand()
-        {
-            self.own.obey(demand, cause)?;
-            return Ok(Prospect::Later);
-        }
-        match is_expired {
-            false => Ok(soon_or_later),
-            true if error.is_refusal() => Err(OwnSvidError::Expired(Box::new(error))),
-            // Nothing but attesting again can help, and that needs no SVID.
-            true => Ok(Prospect::Soon),
-        }
-    }
-
-    /// An agent that cannot attest again goes on as long as it has something to serve.
-    fn outlive(&self, not_after: UnixTime, error: RenewError) -> Result<Prospect, OwnSvidError> {
-        let now = self.servers.clock.now();
-        let Some(end) = self.cache.last_end().filter(|end| now < *end) else {
-            return Err(OwnSvidError::TokenSpent(Box::new(error)));
-        };
-        error!(
-            error = %chain(&error),
-            expired_at = not_after.as_secs(),
-            serves_until = end.as_secs(),
-            "Agent SVID has expired and its join token is spent; make a new token with \
-             `conclave-server token generate` and restart the agent with it"
-        );
-        // A whole second more: the clock has no finer steps.
-        let for_now = end.saturating_duration_since(now) + Duration::from_secs(1);
-        Ok(Prospect::None { for_now })
-    }
-}
-
-/// What an agent whose renewal failed can hope for.
-enum Prospect {
-    /// That a server answers.
-    Soon,
-    /// That a server answers otherwise.
-    Later,
-    /// Nothing, until somebody starts the agent anew. It has something to serve `for_now`.
-    None { for_now: Duration },
-}
-
-/// Why the agent's SVID was not renewed.
-#[derive(Debug, thiserror::Error)]
-pub enum RenewError {
-    /// The server was not reached, or refuses.
-    #[error("failed to renew agent")]
-    Call(#[from] CallError),
-    /// The node could not be attested again.
-    #[error("failed to re-attest")]
-    Attest(#[from] AttestError),
-    /// There is nothing to attest with.
-    #[error("no evidence to attest with")]
-    NoEvidence,
-    /// No key could be made or stored.
-    #[error("no key for the next SVID")]
-    Keys(#[from] KeyStoreError),
-    /// No certificate request could be made.
-    #[error("cannot make a certificate request")]
-    Csr(#[source] X509Error),
-    /// What the server sent is not an SVID for the key of this agent.
-    #[error("server sent an unusable SVID")]
-    Svid(#[source] SvidError),
-    /// What the server sent is somebody else's SVID.
-    #[error("server sent the SVID of {received} to {expected}")]
-    AnotherId {
-        /// Whose it is.
-        received: SpiffeId,
-        /// Who asked for one.
-        expected: SpiffeId,
-    },
-    /// The TLS library refuses the bundle.
-    #[error("cannot set up TLS")]
-    Tls(#[from] TlsError),
-}
-
-impl RenewError {
-    fn call(&self) -> Option<&CallError> {
-        match self {
-            Self::Call(error) | Self::Attest(AttestError::Call(error)) => Some(error),
-            Self::Attest(_)
-            | Self::NoEvidence
-            | Self::Keys(_)
-            | Self::Csr(_)
-            | Self::Svid(_)
-            | Self::AnotherId { .. }
-            | Self::Tls(_) => None,
-        }
-    }
-
-    /// Whether the servers did not answer, or could not.
-    fn is_outage(&self) -> bool {
-        self.call().is_some_and(CallError::is_transient)
-    }
-
-    /// Whether no server was asked: what is shown may be in the middle of being renewed.
-    fn is_of_this_node(&self) -> bool {
-        matches!(self, Self::Attest(AttestError::Attestor { .. }))
-    }
-
-    fn is_refusal(&self) -> bool {
-        self.call()
-            .is_some_and(|error| error.code() == Code::PermissionDenied)
     }
 }
 
@@ -612,6 +404,53 @@ mod tests {
         std::fs::remove_dir_all(&data_dir).unwrap();
         own.store_again();
         assert!(own.is_stored.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn disk_that_takes_nothing_is_waited_for_while_the_svid_on_it_lasts() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, directory.path());
+        let (not_before, not_after) = {
+            let held = own.held.lock();
+            (held.svid.not_before(), held.svid.not_after())
+        };
+        let life = not_after.saturating_duration_since(not_before);
+        let at = |part: f64| not_before.saturating_add(life.mul_f64(part));
+        assert!(own.awaits_disk(at(0.5)));
+        assert!(!own.awaits_disk(at(0.8)));
+        let secs = Duration::from_secs;
+        assert_eq!(own.at_last_quarter(secs(1), at(0.5)), secs(1));
+        assert!(own.at_last_quarter(life, at(0.5)) <= life.mul_f64(0.26));
+        assert_eq!(own.at_last_quarter(secs(1), at(0.8)), secs(1));
+        // It is not on the disk.
+        let blocker = directory.path().join("agent-data.json.tmp");
+        std::fs::create_dir(&blocker).unwrap();
+        own.replace(authority.x509_svid("/spire/agent/x"), false);
+        assert!(!own.awaits_disk(at(0.5)));
+        own.store_again();
+        assert!(!own.awaits_disk(at(0.5)));
+        std::fs::remove_dir(&blocker).unwrap();
+        own.store_again();
+        assert!(own.awaits_disk(at(0.5)));
+        // A server wants it to be replaced.
+        own.must_reattest.store(true, Ordering::Relaxed);
+        assert!(!own.awaits_disk(at(0.5)));
+    }
+
+    #[test]
+    fn forgotten_svid_is_not_stored_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new("example.org");
+        let own = own(&authority, directory.path());
+        let blocker = directory.path().join("agent-data.json.tmp");
+        std::fs::create_dir(&blocker).unwrap();
+        own.replace(authority.x509_svid("/spire/agent/x"), false);
+        std::fs::remove_dir(&blocker).unwrap();
+        own.forget();
+        own.store_again();
+        let stored = DataFile::open(directory.path()).unwrap();
+        assert!(stored.data().svid.is_empty());
     }
 
     #[test]
