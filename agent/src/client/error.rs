@@ -50,6 +50,8 @@ pub enum CallError {
 pub enum Demand {
     /// To attest again.
     Reattest,
+    /// The same, for no other reason than that its SVID has ended.
+    ReattestExpired,
     /// To stop: it is banned.
     ShutDown,
 }
@@ -184,10 +186,10 @@ fn demand(status: &Status) -> Option<Demand> {
             .then(|| PermissionDeniedDetails::decode(detail.value.as_slice()).ok())?
     })?;
     match reason.reason() {
-        Reason::AgentExpired
-        | Reason::AgentNotActive
-        | Reason::AgentNotAttested
-        | Reason::AgentMustReattest => Some(Demand::Reattest),
+        Reason::AgentExpired => Some(Demand::ReattestExpired),
+        Reason::AgentNotActive | Reason::AgentNotAttested | Reason::AgentMustReattest => {
+            Some(Demand::Reattest)
+        }
         Reason::AgentBanned => Some(Demand::ShutDown),
         Reason::Unknown => None,
     }
@@ -230,7 +232,7 @@ mod tests {
                 "{reason:?}"
             );
         };
-        check(Reason::AgentExpired, Some(Demand::Reattest));
+        check(Reason::AgentExpired, Some(Demand::ReattestExpired));
         check(Reason::AgentNotActive, Some(Demand::Reattest));
         check(Reason::AgentNotAttested, Some(Demand::Reattest));
         check(Reason::AgentMustReattest, Some(Demand::Reattest));

@@ -127,7 +127,12 @@ impl OwnSvid {
                 self.forget();
                 Err(OwnSvidError::Banned)
             }
-            Demand::Reattest => {
+            Demand::ReattestExpired if !self.held.lock().reattestable => {
+                // As an agent that is cut off: it serves what it holds, and the rotator ends it.
+                debug!(error = %chain(cause), "Agent SVID has expired; serving what is held");
+                Ok(())
+            }
+            Demand::Reattest | Demand::ReattestExpired => {
                 let error = chain(cause);
                 warn!(error, "Agent needs to re-attest; will attempt to re-attest");
                 if !self.held.lock().reattestable {

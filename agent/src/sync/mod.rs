@@ -163,7 +163,7 @@ impl Synchronizer {
                 // The server's view at start decides; the next start attests anew.
                 let cause = chain(&error);
                 match demand {
-                    Demand::Reattest => error!(
+                    Demand::Reattest | Demand::ReattestExpired => error!(
                         error = cause,
                         "Agent needs to re-attest: removing SVID and shutting down"
                     ),

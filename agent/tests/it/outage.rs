@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use identity::x509::CertificateInfo;
+use proto::spire::api::types::permission_denied_details::Reason;
 
 use crate::fake_server::FakeServer;
 use crate::harness::{Home, ids, own_entry, wait_until};
@@ -69,6 +70,25 @@ async fn agent_that_cannot_attest_again_serves_to_the_end_and_says_what_to_do() 
     let agent = home.start(&server).await;
     agent.fetch_x509().await.unwrap();
     server.stop();
+    wait_for_the_end(&home).await;
+    let answer = agent.fetch_x509().await.unwrap();
+    assert_eq!(ids(&answer), ["spiffe://example.org/web"]);
+    let error = format!("{:#}", agent.end().await.unwrap_err());
+    assert!(error.contains("conclave-server token generate"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_is_refused_for_its_end_serves_to_the_end_too() {
+    let server = FakeServer::start();
+    server.with(|registry| {
+        registry.agent_ttl = Duration::from_secs(3);
+        registry.svid_ttl = Duration::from_secs(8);
+        registry.entries = vec![own_entry("e1", "/web")];
+    });
+    let home = Home::new();
+    let agent = home.start(&server).await;
+    agent.fetch_x509().await.unwrap();
+    server.with(|registry| registry.refusal = Some(Reason::AgentExpired));
     wait_for_the_end(&home).await;
     let answer = agent.fetch_x509().await.unwrap();
     assert_eq!(ids(&answer), ["spiffe://example.org/web"]);
