@@ -75,7 +75,7 @@ fn from_flags(parsed: &Parsed) -> anyhow::Result<Entry> {
         !node || parsed.list("federatesWith").is_empty(),
         "node entries can not federate"
     );
-    description::check_lifetimes(parsed)?;
+    description::check_times(parsed)?;
     let parent = if node { Parent::Server } else { Parent::Named };
     description::from_flags(parsed, &parent)
 }

@@ -88,8 +88,8 @@ pub(super) fn check(parsed: &Parsed) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lifetimes must not be negative.
-pub(super) fn check_lifetimes(parsed: &Parsed) -> anyhow::Result<()> {
+/// Lifetimes and the end must not be negative.
+pub(super) fn check_times(parsed: &Parsed) -> anyhow::Result<()> {
     anyhow::ensure!(
         parsed.integer("x509SVIDTTL") >= 0,
         "a positive x509-SVID TTL is required"
@@ -97,6 +97,10 @@ pub(super) fn check_lifetimes(parsed: &Parsed) -> anyhow::Result<()> {
     anyhow::ensure!(
         parsed.integer("jwtSVIDTTL") >= 0,
         "a positive JWT-SVID TTL is required"
+    );
+    anyhow::ensure!(
+        parsed.integer("entryExpiry") >= 0,
+        "-entryExpiry must not be negative: give the end in seconds since 1970, or 0 for none"
     );
     Ok(())
 }
@@ -178,4 +182,22 @@ pub(super) fn read_document(path: &str, terminal: &mut Terminal) -> anyhow::Resu
     terminal
         .read_file_or_input(path, MAX_DOCUMENT_LEN_BYTES)
         .map_err(|error| anyhow::Error::msg(path_error_text("open", path.as_ref(), &error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_before_1970_is_refused_and_zero_is_none() {
+        let check = |expiry: &str| {
+            let arguments = ["-entryExpiry", expiry].map(str::to_owned);
+            let parsed = flags(FlagSet::new("entry create")).parse(&arguments);
+            check_times(&parsed.unwrap()).map_err(|error| error.to_string())
+        };
+        let refused =
+            "-entryExpiry must not be negative: give the end in seconds since 1970, or 0 for none";
+        assert_eq!(check("-5"), Err(refused.to_owned()));
+        assert_eq!(check("0"), Ok(()));
+    }
 }

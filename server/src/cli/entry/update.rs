@@ -78,7 +78,7 @@ fn from_flags(parsed: &Parsed) -> anyhow::Result<Entry> {
         !parsed.string("spiffeID").is_empty(),
         "a SPIFFE ID is required"
     );
-    description::check_lifetimes(parsed)?;
+    description::check_times(parsed)?;
     description::from_flags(parsed, &Parent::Named)
 }
 
