@@ -1,7 +1,8 @@
 //! Owns the wire statuses of the cluster service; a part of [`status`](super::status).
 
+use daemon::supervisor::chain;
 use raft_store::backup::BackupError;
-use raft_store::{MembershipError, RotateError, StoppedError};
+use raft_store::{MembershipError, RotateError, SealError, SealProviderError, StoppedError};
 use tonic::{Code, Status};
 
 use super::status::{failed, log_cause, store_failure};
@@ -29,6 +30,10 @@ pub(super) fn no_invite(error: &InviteError) -> Status {
         }
         InvitationError::Overtaken => failed(Code::Aborted, WHAT, error),
         InvitationError::Store(cause) => store_failure(WHAT, cause),
+        InvitationError::SealKey(cause)
+        | InvitationError::Seal(SealError::Provider { source: cause, .. }) => {
+            without_seal_key(WHAT, cause)
+        }
         InvitationError::Authority(_) | InvitationError::Secret(_) | InvitationError::Seal(_) => {
             failed(Code::Internal, WHAT, error)
         }
@@ -71,7 +76,11 @@ pub(super) fn not_rotated(error: &RotateError) -> Status {
     const WHAT: &str = "failed to rotate the data key";
     log_cause(WHAT, error);
     match error {
-        RotateError::Provider(cause) => failed(Code::FailedPrecondition, WHAT, cause),
+        RotateError::Provider(cause)
+        | RotateError::Seal {
+            source: SealError::Provider { source: cause, .. },
+            ..
+        } => without_seal_key(WHAT, cause),
         RotateError::Seal { source, .. } => {
             failed(Code::Internal, WHAT, format_args!("{error}: {source}"))
         }
@@ -80,13 +89,18 @@ pub(super) fn not_rotated(error: &RotateError) -> Status {
     }
 }
 
+/// The seal key is a file of this host: what is wrong with it is for the operator to put right.
+fn without_seal_key(what: &str, error: &SealProviderError) -> Status {
+    failed(Code::FailedPrecondition, what, chain(error))
+}
+
 /// The answer to a backup that there is not, or that ends too early.
 pub(super) fn no_backup(error: &BackupError) -> Status {
     const WHAT: &str = "failed to back up";
     log_cause(WHAT, error);
     match error {
         BackupError::NotCurrent(_) => failed(Code::Unavailable, WHAT, error),
-        BackupError::Seal(cause) => failed(Code::FailedPrecondition, WHAT, cause),
+        BackupError::Seal(cause) => without_seal_key(WHAT, cause),
         BackupError::Storage(_) | BackupError::Cryptography => failed(Code::Internal, WHAT, error),
         BackupError::Abandoned => failed(Code::DeadlineExceeded, WHAT, error),
         BackupError::Stopped(_) => failed(Code::Unavailable, WHAT, error),

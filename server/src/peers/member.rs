@@ -103,7 +103,7 @@ impl Arrival {
             store: store.clone(),
             ca: ca.clone(),
             clock: Arc::clone(&self.clock),
-            seal: self.seal,
+            seal: self.seal.clone(),
             connector: self.connector,
         };
         let (heard, moves) = Moves::new(store.clone(), Arc::clone(&self.clock));
@@ -141,6 +141,7 @@ impl Arrival {
                 store: store.clone(),
                 ca: ca.clone(),
                 clock: self.clock,
+                seal: self.seal,
                 own_address: self.peer_address,
             },
             runtime: self.runtime,

@@ -433,6 +433,30 @@ async fn invites_are_good_once_for_their_cluster_and_with_their_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member_without_its_seal_key_says_so_whatever_needs_the_key() {
+    let host = Host::founder().await;
+    let key = &host.config.seal_key_path;
+    std::fs::rename(key, host.folder.path().join("away")).unwrap();
+    let mut client = ClusterClient::new(until_listening(&host.config.socket_path).await);
+    let cause = format!(
+        "seal key {} is missing; restore it from a backup",
+        key.display()
+    );
+    let refused = |what: &str, status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        let expected = format!("{what}: {cause}");
+        assert!(status.message().starts_with(&expected), "{status:?}");
+    };
+    let invite = wire::CreateInviteRequest { ttl_s: 60 };
+    let invited = client.create_invite(invite).await;
+    refused("failed to make an invitation", invited.unwrap_err());
+    let rotated = client.rotate_seal(wire::RotateSealRequest {}).await;
+    refused("failed to rotate the data key", rotated.unwrap_err());
+    let backup = client.backup(wire::BackupRequest {}).await;
+    refused("failed to back up", backup.err().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn host_of_another_trust_domain_leaves_the_invite_unused() {
     let first = Host::founder().await;
     let invite = first.invite().await;

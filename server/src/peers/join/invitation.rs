@@ -7,8 +7,8 @@ use identity::clock::{Clock, UnixTime};
 use identity::tls::AuthorityPin;
 use identity::x509::{CertificateInfo, X509Error};
 use raft_store::{
-    CreateInvite, InviteId, InviteRecord, Proposal, ProposeError, PruneInvites, RecordName,
-    SealError, State, Store,
+    CreateInvite, FileSeal, InviteId, InviteRecord, Proposal, ProposeError, PruneInvites,
+    RecordName, SealError, SealProviderError, State, Store,
 };
 use zeroize::Zeroizing;
 
@@ -24,6 +24,8 @@ pub struct Invitations {
     pub(crate) store: Store,
     pub(crate) ca: Ca,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who holds the key that whoever joins here is handed.
+    pub(crate) seal: FileSeal,
     /// Where this member listens.
     pub(crate) own_address: String,
 }
@@ -46,6 +48,8 @@ impl Invitations {
         if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
             return Err(InvitationError::Ttl);
         }
+        // An invite that this member could not honour is not made.
+        self.seal.export().map_err(InvitationError::SealKey)?;
         let now = self.clock.now();
         self.make_room(now).await?;
         let status = self.store.status().ok_or(InvitationError::Stopped)?;
@@ -137,6 +141,9 @@ pub enum InvitationError {
     /// The secret could not be made.
     #[error("the secret of the invite could not be made")]
     Secret(#[from] EnvelopeError),
+    /// This member's seal key is missing or unusable.
+    #[error("the seal key cannot be read")]
+    SealKey(#[source] SealProviderError),
     /// The secret could not be sealed.
     #[error("the secret of the invite could not be sealed")]
     Seal(#[from] SealError),
