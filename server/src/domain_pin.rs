@@ -35,6 +35,15 @@ pub(crate) async fn pin(store: &Store, clock: &dyn Clock, config: &Config) -> an
             }
         }
     };
+    ensure_own(&pinned, config)
+}
+
+/// Refuses data that are of another trust domain than the config.
+///
+/// # Errors
+/// They are.
+pub(crate) fn ensure_own(pinned: &str, config: &Config) -> anyhow::Result<()> {
+    let own = config.trust_domain.as_str();
     anyhow::ensure!(
         pinned == own,
         "the data in {data_dir} belongs to trust domain {pinned:?}, but the config says {own:?}: \

@@ -18,7 +18,7 @@ use self::survivor::Survivor;
 use crate::backup::{NewHome, RestoreError, Restored};
 use crate::record::{MemberRecord, Revision};
 use crate::seal::SealProvider;
-use crate::state::StateHash;
+use crate::state::{State, StateHash};
 
 /// What a recovery would make a cluster of.
 #[derive(Clone, Debug)]
@@ -111,7 +111,21 @@ impl Plan {
 /// # Errors
 /// See [`RestoreError`].
 pub fn plan(data_dir: &Path, seal: &dyn SealProvider) -> Result<Plan, RestoreError> {
-    Survivor::open(data_dir, seal).map(|survivor| survivor.plan)
+    plan_and_read(data_dir, seal, |_| ()).map(|(plan, ())| plan)
+}
+
+/// As [`plan`], and reads from the state that a recovery would take over.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn plan_and_read<T>(
+    data_dir: &Path,
+    seal: &dyn SealProvider,
+    read: impl FnOnce(&State) -> T,
+) -> Result<(Plan, T), RestoreError> {
+    let survivor = Survivor::open(data_dir, seal)?;
+    let read = read(&survivor.state);
+    Ok((survivor.plan, read))
 }
 
 /// Makes a new cluster of one of what a member has. Blocks. After a crash there is the old member

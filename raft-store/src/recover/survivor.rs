@@ -24,7 +24,7 @@ pub(super) struct Survivor {
     // Dropped in this order: the copy is closed before its directory goes.
     db: StateDb,
     founding: Founding,
-    state: State,
+    pub(super) state: State,
     last: wire::LogPosition,
     pub(super) plan: Plan,
 }

@@ -116,6 +116,14 @@ async fn recovery_says_what_may_be_lost_before_it_changes_anything() {
     );
     world.stop().await.unwrap();
 
+    for further in ["-dryRun", "-iUnderstandDataLoss"] {
+        let other = ["-trustDomain", "other.test", further];
+        let printed = fail(&[&recover[..], &other].concat()).await;
+        let refused = "belongs to trust domain \"example.org\", but the config says \"other.test\"";
+        assert!(printed.contains(refused), "{printed}");
+        assert!(!printed.contains("What may be lost"), "{printed}");
+    }
+
     let planned = succeed(&[&recover[..], &["-dryRun"]].concat()).await;
     assert!(planned.contains("What may be lost"), "{planned}");
     let printed = fail(&recover).await;

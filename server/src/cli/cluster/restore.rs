@@ -22,7 +22,7 @@ use crate::{
     cli::{api, quantity::quantity},
     cluster::cluster_id_text,
     config::{self, Config, LoadArgs},
-    peers,
+    domain_pin, peers,
 };
 
 pub(super) fn restore_command() -> Command {
@@ -87,10 +87,14 @@ async fn recover(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()>
     let config = config::load(&arguments)?;
     let place = Place::of(&config);
     let planned = tokio::task::spawn_blocking(move || {
-        let plan = recover::plan(&place.store, &place.seal)?;
-        anyhow::Ok((plan, place))
+        let read = domain_pin::pinned;
+        let (plan, pinned) = recover::plan_and_read(&place.store, &place.seal, read)?;
+        anyhow::Ok((plan, pinned, place))
     });
-    let (plan, place) = planned.await??;
+    let (plan, pinned, place) = planned.await??;
+    if let Some(pinned) = pinned {
+        domain_pin::ensure_own(&pinned, &config)?;
+    }
     terminal.print(&pretty(&plan));
     if parsed.boolean("dryRun") {
         return Ok(());
