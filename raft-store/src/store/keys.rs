@@ -24,7 +24,7 @@ pub struct Rotation {
     pub data_key: u32,
     /// Records whose key was sealed anew.
     pub resealed: u64,
-    /// Data keys that left the ring.
+    /// Data keys that left the ring since the renewal began, whoever dropped them.
     pub removed: Vec<u32>,
     /// Older data keys that stay for now: an unused invitation is sealed with them. They go once
     /// it is over.
@@ -60,13 +60,20 @@ impl Store {
     /// # Errors
     /// See [`RotateError`].
     pub async fn rotate_data_key(&self, now: UnixTime) -> Result<Rotation, RotateError> {
+        let before = self.data_key_ids();
         let (authorities, acme_secrets) = self.sealed_with_old_keys();
         let is_any = !authorities.is_empty() || !acme_secrets.is_empty();
         let is_half_way = is_any && !self.is_data_key_worn();
         if !is_half_way {
             self.add_data_key(now).await?;
         }
-        self.finish_rotation(now).await
+        let mut rotation = self.finish_rotation(now).await?;
+        // The leader tends the keys too, and may have dropped some of them first.
+        let left = self.data_key_ids();
+        let is_gone = |id: &u32| !left.contains(id);
+        rotation.removed = before.into_iter().filter(is_gone).collect();
+        rotation.kept.retain(|id| left.contains(id));
+        Ok(rotation)
     }
 
     /// What the data keys need now and then: a renewal when the newest has sealed nearly as much as
@@ -117,7 +124,7 @@ impl Store {
             rotation.resealed += 1;
         }
         self.prune_invites(now).await?;
-        let ids: Vec<u32> = self.read(|state| state.data_keys().map(|key| key.id).collect());
+        let ids = self.data_key_ids();
         let Some((&newest, old)) = ids.split_last() else {
             return Ok(rotation);
         };
@@ -133,6 +140,11 @@ impl Store {
             }
         }
         Ok(rotation)
+    }
+
+    /// Those of the ring as the state has it, the newest last.
+    fn data_key_ids(&self) -> Vec<u32> {
+        self.read(|state| state.data_keys().map(|key| key.id).collect())
     }
 
     /// Clears away what is over. A write that frees nothing is not made.
@@ -236,7 +248,7 @@ impl Store {
     /// Unwraps data keys that the state has and the ring has not, and drops those that it has no
     /// more.
     pub(super) fn update_ring(&self) -> Result<(), SealError> {
-        let ids: Vec<u32> = self.read(|state| state.data_keys().map(|key| key.id).collect());
+        let ids = self.data_key_ids();
         if self.0.ring.read().ids().eq(ids.iter().copied()) {
             return Ok(());
         }

@@ -218,6 +218,31 @@ async fn a_rotation_without_the_seal_key_says_so_and_leaves_all_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_tells_what_is_gone_also_when_another_task_dropped_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    prepare(&store, AuthorityKind::Jwt, "a").await;
+    let tending = async {
+        loop {
+            store.tend_data_keys(NOW).await.ok();
+            tokio::task::yield_now().await;
+        }
+    };
+    let rotating = async {
+        for old in 1..=20 {
+            let rotation = store.rotate_data_key(NOW).await.unwrap();
+            let told = (rotation.data_key, rotation.removed, rotation.kept);
+            assert_eq!(told, (old + 1, vec![old], vec![]));
+        }
+    };
+    tokio::select! {
+        () = tending => {}
+        () = rotating => {}
+    }
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worn_data_key_is_renewed_before_it_is_used_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
