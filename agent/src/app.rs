@@ -53,10 +53,11 @@ pub async fn run_until(
     log: LogControl,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    // First: it takes the signals.
+    let mut supervisor = Supervisor::stopped_by(shutdown);
     info!(data_dir = %config.data_dir.display(), version = VERSION, "Starting agent");
     let checks = Checks::new();
     let check = checks.register("agent");
-    let mut supervisor = Supervisor::stopped_by(shutdown);
     // Liveness is told while the agent still attests.
     if let Some(options) = config.health_checks.clone() {
         let endpoint = daemon::health::bind(options).await?;

@@ -15,6 +15,7 @@ pub mod number;
 pub mod port;
 pub mod process;
 pub mod router;
+mod stop_signals;
 pub mod supervisor;
 pub mod unix;
 pub mod web;

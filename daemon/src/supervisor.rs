@@ -5,17 +5,23 @@
 
 use std::{collections::HashMap, error::Error as StdError, future::Future, io, time::Duration};
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::{Id, JoinError, JoinSet},
-};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, warn};
+
+use crate::stop_signals;
 
 /// The tasks of one process.
-#[derive(Debug, Default)]
+///
+/// SIGTERM and SIGINT request the shutdown for as long as it lives: whoever makes it first and has much to do before
+/// [`Supervisor::run`] should look at the shutdown meanwhile. Must be made within a tokio runtime.
+#[derive(Debug)]
 pub struct Supervisor {
     shutdown: Shutdown,
+    /// Requested by a further signal.
+    forced: Shutdown,
+    /// What forwards the signals.
+    signals: io::Result<JoinSet<()>>,
     tasks: JoinSet<Result<(), BoxError>>,
     names: HashMap<Id, &'static str>,
 }
@@ -26,15 +32,19 @@ impl Supervisor {
     /// A supervisor without tasks.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::stopped_by(Shutdown::new())
     }
 
     /// A supervisor that also stops when somebody else requests `shutdown`.
     #[must_use]
     pub fn stopped_by(shutdown: Shutdown) -> Self {
+        let forced = Shutdown::new();
         Self {
+            signals: stop_signals::forward(shutdown.clone(), forced.clone()),
             shutdown,
-            ..Self::default()
+            forced,
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
         }
     }
 
@@ -62,37 +72,30 @@ impl Supervisor {
     /// Runs until SIGTERM, SIGINT, a requested shutdown, or the end of any task; then asks all tasks to stop
     /// and waits for them.
     ///
-    /// Tasks still running after `grace`, or at a second signal, are aborted. With a paused tokio clock the
-    /// grace follows that clock.
+    /// Tasks still running after `grace`, or at a second signal more than a second after the first, are aborted. With
+    /// a paused tokio clock the grace follows that clock.
     ///
     /// # Errors
     /// The first failure: a task that returned an error, ended without being asked to, or panicked; else
-    /// [`SupervisorError::GraceExceeded`] if tasks had to be aborted.
+    /// [`SupervisorError::GraceExceeded`] or [`SupervisorError::Forced`] if tasks had to be aborted.
     pub async fn run(mut self, grace: Duration) -> Result<(), SupervisorError> {
-        let mut signals = Signals::listen().map_err(SupervisorError::Signals)?;
-        let shutdown = self.shutdown();
-        let (mut outcome, is_signalled) = tokio::select! {
-            name = signals.next() => {
-                info!(signal = name, "stopping");
-                (Ok(()), true)
-            }
-            () = shutdown.requested() => (Ok(()), false),
-            outcome = self.next_end() => (outcome, false),
+        if let Err(error) = self.signals {
+            return Err(SupervisorError::Signals(error));
+        }
+        let (shutdown, forced) = (self.shutdown(), self.forced.clone());
+        let mut outcome = tokio::select! {
+            () = shutdown.requested() => Ok(()),
+            outcome = self.next_end() => outcome,
         };
         shutdown.request();
-        let second_signal = async {
-            // The signal that made somebody else give the order reaches this supervisor too.
-            if !is_signalled {
-                signals.next().await;
+        let patience = tokio::select! {
+            drained = tokio::time::timeout(grace, self.drain(&mut outcome)) => {
+                drained.map_err(|_elapsed| Impatience::Grace)
             }
-            signals.next().await;
+            () = forced.requested() => Err(Impatience::Signal),
         };
-        let in_time = tokio::select! {
-            drained = tokio::time::timeout(grace, self.drain(&mut outcome)) => drained.is_ok(),
-            () = second_signal => false,
-        };
-        if !in_time {
-            let aborted = self.abort_rest();
+        if let Err(why) = patience {
+            let aborted = self.abort_rest(why);
             keep_first(&mut outcome, aborted);
         }
         self.tasks.shutdown().await;
@@ -140,15 +143,29 @@ impl Supervisor {
         (name, result)
     }
 
-    fn abort_rest(&mut self) -> Result<(), SupervisorError> {
+    fn abort_rest(&mut self, why: Impatience) -> Result<(), SupervisorError> {
         let mut tasks: Vec<_> = self.names.values().copied().collect();
         tasks.sort_unstable();
         self.tasks.abort_all();
-        match tasks.is_empty() {
-            true => Ok(()),
-            false => Err(SupervisorError::GraceExceeded { tasks }),
+        match why {
+            _ if tasks.is_empty() => Ok(()),
+            Impatience::Grace => Err(SupervisorError::GraceExceeded { tasks }),
+            Impatience::Signal => Err(SupervisorError::Forced { tasks }),
         }
     }
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why tasks are not waited for any longer.
+#[derive(Clone, Copy)]
+enum Impatience {
+    Grace,
+    Signal,
 }
 
 /// The first failure is the outcome; those after it are logged, since nobody else hears of them.
@@ -224,6 +241,12 @@ pub enum SupervisorError {
         /// The tasks, sorted.
         tasks: Vec<&'static str>,
     },
+    /// A second signal came before these tasks had stopped; they were aborted.
+    #[error("a second signal came before {} had stopped", tasks.join(", "))]
+    Forced {
+        /// The tasks, sorted.
+        tasks: Vec<&'static str>,
+    },
 }
 
 /// The texts of an error and of its causes, joined as `what: why: why`.
@@ -234,27 +257,6 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 #[cfg(test)]
@@ -391,5 +393,21 @@ mod tests {
         let error = supervisor.run(GRACE).await.unwrap_err();
         assert_eq!(error.to_string(), "deaf did not stop in time");
         assert_eq!(started.elapsed(), GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_deaf_to_shutdown_is_aborted_at_a_second_signal_and_told_as_such() {
+        let mut supervisor = Supervisor::new();
+        let (shutdown, forced) = (supervisor.shutdown(), supervisor.forced.clone());
+        supervisor.start("deaf", |_| std::future::pending::<Result<(), io::Error>>());
+        shutdown.request();
+        forced.request();
+        let started = tokio::time::Instant::now();
+        let error = supervisor.run(GRACE).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a second signal came before deaf had stopped"
+        );
+        assert_eq!(started.elapsed(), Duration::ZERO);
     }
 }

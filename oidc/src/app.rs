@@ -31,6 +31,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// It cannot come up, or cannot go on.
 pub async fn run(config: Config, log: LogControl, shutdown: Shutdown) -> anyhow::Result<()> {
+    // First: it takes the signals.
+    let mut supervisor = Supervisor::stopped_by(shutdown);
     for explanation in &config.explanations {
         warn!("{explanation}");
     }
@@ -44,7 +46,6 @@ pub async fn run(config: Config, log: LogControl, shutdown: Shutdown) -> anyhow:
         false => KeyUse::Unsaid,
     };
     let keys = Arc::new(KeySet::new(Arc::new(SystemClock), key_use));
-    let mut supervisor = Supervisor::stopped_by(shutdown);
     let listener = listen(config.listen, &config.domains, &mut supervisor).await?;
     if let Some(checks) = config.health_checks {
         let address = format!(":{}", checks.bind_port);

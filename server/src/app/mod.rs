@@ -17,7 +17,7 @@ use daemon::log::LogControl;
 use daemon::supervisor::{Shutdown, Supervisor};
 use identity::clock::{Clock, SystemClock};
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
-use raft_store::Store;
+use raft_store::{Driver, Store};
 
 use self::parts::{Parts, attestation, federation, upstream};
 use self::registry::{drive, open_store, wait_until_ready};
@@ -38,7 +38,14 @@ use crate::upstream::Upstream;
 ///
 /// What could not be opened or bound, with the way out; or the task that failed.
 pub async fn run(config: Config, log: LogControl) -> anyhow::Result<()> {
-    let mut app = App::start(&config, Arc::new(SystemClock), Shutdown::new()).await?;
+    let started = App::start(&config, Arc::new(SystemClock), Shutdown::new()).await;
+    let mut app = match started {
+        Err(error) if error.is::<StoppedEarly>() => {
+            tracing::info!("{error}");
+            return Ok(());
+        }
+        started => started?,
+    };
     app.supervisor
         .start("log", |shutdown| log.reopen_on_signal(shutdown));
     app.run().await
@@ -60,6 +67,11 @@ pub async fn init(config: &Config, clock: &dyn Clock) -> anyhow::Result<[u8; 16]
     pinned?;
     Ok(status.cluster_id)
 }
+
+/// Told to stop before it took calls: that is no failure.
+#[derive(Debug, thiserror::Error)]
+#[error("told to stop before it took calls")]
+pub struct StoppedEarly;
 
 /// A server whose parts all run.
 #[derive(Debug)]
@@ -84,21 +96,18 @@ impl App {
     ///
     /// # Errors
     ///
-    /// What could not be opened or bound, with the way out.
+    /// What could not be opened or bound, with the way out; or [`StoppedEarly`].
     pub async fn start(
         config: &Config,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
+        // First: it takes the signals.
+        let mut supervisor = Supervisor::stopped_by(shutdown.clone());
         announce(config);
-        let mut supervisor = Supervisor::stopped_by(shutdown);
         let drained = Shutdown::new();
         daemon::process::make_data_dir(&config.data_dir)?;
-        let arrival = match &config.cluster {
-            Some(cluster) => Some(Arrival::new(config, cluster, &clock).await?),
-            None => None,
-        };
-        let (store, driver) = open_store(config, arrival.as_ref(), Arc::clone(&clock)).await?;
+        let (arrival, store, driver) = unless(&shutdown, Box::pin(arrive(config, &clock))).await?;
         // Peers are heard until the store has closed: the last thing it does is to say so.
         let closed = Shutdown::new();
         supervisor.start("store", {
@@ -113,7 +122,7 @@ impl App {
         };
         let mut member = None;
         let built = foundation.build_up(&mut supervisor, config, arrival, &mut member);
-        match built.await {
+        match unless(&shutdown, Box::pin(built)).await {
             Ok(tls_address) => Ok(Self {
                 supervisor,
                 store,
@@ -317,6 +326,30 @@ impl Foundation {
             _runtime: runtime,
         };
         Ok((identity, running))
+    }
+}
+
+/// Finds out who this server is, and opens its store.
+async fn arrive(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Option<Arrival>, Store, Driver)> {
+    let arrival = match &config.cluster {
+        Some(cluster) => Some(Arrival::new(config, cluster, clock).await?),
+        None => None,
+    };
+    let (store, driver) = open_store(config, arrival.as_ref(), Arc::clone(clock)).await?;
+    Ok((arrival, store, driver))
+}
+
+/// A part of the start, left where it is when the server is told to stop.
+async fn unless<T>(
+    shutdown: &Shutdown,
+    starting: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        started = starting => started,
+        () = shutdown.requested() => Err(StoppedEarly.into()),
     }
 }
 

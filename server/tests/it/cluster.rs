@@ -27,7 +27,7 @@ use proto::spire::api::server::svid::v1::MintX509svidRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use raft_store::AuthorityKind;
 use rustls_pki_types::ServerName;
-use server::app::App;
+use server::app::{App, StoppedEarly};
 use server::config::{Cluster, Config, FirstStart};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -351,6 +351,23 @@ async fn member_that_waits_for_a_quorum_says_so_on_its_socket() {
         .status(wire::StatusRequest {})
         .await;
     assert_eq!(told.unwrap().into_inner().waiting, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_waits_for_a_quorum_stops_when_it_is_told_to() {
+    let mut first = Host::founder().await;
+    let mut second = first.invites_another().await;
+    first.is_one_of(2).await;
+    second.stop().await;
+    first.stop().await;
+    let shutdown = Shutdown::new();
+    let started = App::start(&first.config, Arc::new(SystemClock), shutdown.clone());
+    let (started, ()) = tokio::join!(tokio::time::timeout(DEADLINE, started), async {
+        until_listening(&first.config.socket_path).await;
+        shutdown.request();
+    });
+    let error = started.unwrap().err().unwrap();
+    assert!(error.is::<StoppedEarly>(), "{error:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
