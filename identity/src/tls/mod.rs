@@ -28,7 +28,9 @@ pub use member::{
     ALPN_JOIN, ALPN_PEER, join_client_config, join_server_config, peer_client_config,
     peer_server_config,
 };
-pub use peer::{PeerError, PeerIdentity, handshake_failure, peer_identity, verify_svid_chain};
+pub use peer::{
+    PeerError, PeerIdentity, handshake_failure, peer_identity, unbelieved_peer, verify_svid_chain,
+};
 pub use pin::AuthorityPin;
 pub use taint::{Issuers, TaintedAuthorities};
 pub use verifier::ClientPolicy;

@@ -98,17 +98,30 @@ fn check_issuer(certificate: &CertificateDer<'_>) -> Result<(), PeerError> {
 /// The cause of a failed handshake in words: rustls shows only the names of types for what a
 /// verifier of this module found.
 pub fn handshake_failure(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| next_cause(*error));
-    let last = causes.last().unwrap_or(error);
-    let Some(rustls::Error::InvalidCertificate(CertificateError::Other(found))) =
-        last.downcast_ref()
-    else {
+    let last = last_cause(error);
+    let Some(found) = found_by_verifier(last) else {
         return last.to_string();
     };
-    let found: &(dyn Error + 'static) = &*found.0;
     let causes = std::iter::successors(Some(found), |error| (*error).source());
     let texts: Vec<_> = causes.map(ToString::to_string).collect();
     texts.join(": ")
+}
+
+/// Why a handshake failed, if it was that a verifier of this module did not believe the peer.
+pub fn unbelieved_peer<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a PeerError> {
+    found_by_verifier(last_cause(error))?.downcast_ref()
+}
+
+fn last_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let causes = std::iter::successors(Some(error), |error| next_cause(*error));
+    causes.last().unwrap_or(error)
+}
+
+fn found_by_verifier<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(found)) => Some(&*found.0),
+        _ => None,
+    }
 }
 
 /// The error inside of another, also of an I/O error, which shows the texts of both as one.

@@ -64,7 +64,11 @@ impl Connector {
         let material = self.material.clone();
         let config = identity::tls::peer_client_config(material, expected, Arc::clone(&self.clock))
             .map_err(io::Error::other)?;
-        open(&peer.address, Arc::new(config)).await
+        let opened = open(&peer.address, Arc::new(config)).await;
+        opened.map_err(|error| match unbelieved(&error) {
+            Some(cause) => io::Error::new(error.kind(), cause),
+            None => error,
+        })
     }
 
     async fn connect(&self, peer: &PeerAddress) -> io::Result<Connection> {
@@ -247,6 +251,19 @@ async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>
     match tokio::time::timeout(deadline, step).await {
         Ok(done) => done,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Why whoever listens there is not believed, in words; `None` if the handshake failed otherwise.
+fn unbelieved(error: &io::Error) -> Option<String> {
+    match identity::tls::unbelieved_peer(error)? {
+        identity::tls::PeerError::UnexpectedId {
+            presented,
+            expected,
+        } if presented.trust_domain() != expected.trust_domain() => Some(format!(
+            "whoever listens there is a member of another cluster now: {presented} instead of {expected}"
+        )),
+        _ => Some(identity::tls::handshake_failure(error)),
     }
 }
 
