@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::punycode;
+
 /// A DNS name as it was given.
 ///
 /// Invariant: ASCII; at most one `*`, and then as the whole first label; labels of 1 to 63 bytes, at
@@ -108,14 +110,28 @@ fn check_plain(name: &str) -> Result<(), DnsNameError> {
         .ok_or_else(|| DnsNameError::Idna(name.into()))
 }
 
-/// Length and hyphens (UTS #46 §4.1); hyphens in third and fourth place belong to punycode.
+/// Length and hyphens (UTS #46 §4.1); hyphens in third and fourth place belong to Punycode, which has to stand for
+/// something.
 fn is_label(label: &str) -> bool {
-    let bytes = label.as_bytes();
-    let punycode = bytes.len() > 4 && bytes[..4].eq_ignore_ascii_case(b"xn--");
-    (1..=DnsName::MAX_LABEL_LEN_BYTES).contains(&bytes.len())
+    let is_plain = || match label.split_at_checked(4) {
+        Some((prefix, encoded)) if prefix.eq_ignore_ascii_case("xn--") => {
+            stands_for_something(encoded)
+        }
+        _ => label.get(2..4) != Some("--"),
+    };
+    (1..=DnsName::MAX_LABEL_LEN_BYTES).contains(&label.len())
         && !label.starts_with('-')
         && !label.ends_with('-')
-        && (punycode || bytes.get(2..4) != Some(b"--"))
+        && is_plain()
+}
+
+/// Only what no version of Unicode lets into a name is refused: SPIRE's tables know less, or more, each year.
+fn stands_for_something(encoded: &str) -> bool {
+    let decoded = punycode::decode(encoded);
+    decoded.is_some_and(|decoded| {
+        !decoded.iter().any(|character| character.is_control())
+            && !decoded.iter().all(char::is_ascii)
+    })
 }
 
 #[cfg(test)]
@@ -160,6 +176,13 @@ mod tests {
         check("bücher.example", "name must be ascii");
         check("a..b", r#"idna error: invalid label or length in "a..b""#);
         check("-a.b", r#"idna error: invalid label or length in "-a.b""#);
+        for name in ["xn--abc", "xn--99999999.org", "*.xn--a_b"] {
+            let plain = name.trim_start_matches("*.");
+            check(
+                name,
+                &format!("idna error: invalid label or length in {plain:?}"),
+            );
+        }
         check(
             "ab--c.d",
             r#"idna error: invalid label or length in "ab--c.d""#,

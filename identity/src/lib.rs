@@ -14,6 +14,7 @@ pub mod jwt_svid;
 pub mod lifetime;
 pub mod pem;
 pub mod possession;
+mod punycode;
 pub mod secret;
 pub mod selector;
 pub mod spiffe_id;

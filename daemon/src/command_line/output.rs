@@ -60,7 +60,7 @@ fn check(value: &str) -> Result<(), String> {
     match value {
         "pretty" | "json" => Ok(()),
         _ => Err(format!(
-            "unknown output format {value:?}: want pretty or json"
+            "bad formatter flag: unknown format option: {value:?}; want pretty or json"
         )),
     }
 }

@@ -338,7 +338,10 @@ impl Bundle for BundleApi {
             Ok(Mode::Delete) => DeleteBundleMode::Delete,
             Ok(Mode::Dissociate) => DeleteBundleMode::Dissociate,
             Err(_) => {
-                let text = format!("unhandled delete mode \"{}\"", request.mode);
+                let text = format!(
+                    "failed to parse deletion mode: unhandled delete mode \"{}\"",
+                    request.mode
+                );
                 return Err(Status::invalid_argument(text));
             }
         };

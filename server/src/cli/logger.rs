@@ -1,5 +1,6 @@
 //! `logger`: the level of the server's log.
 
+use anyhow::Context as _;
 use daemon::{
     command_line::{Command, OutputFormat, Terminal},
     flags::Parsed,
@@ -14,6 +15,7 @@ use proto::{
         types::{LogLevel, Logger},
     },
 };
+use tonic::transport::Channel;
 
 use super::api;
 
@@ -62,13 +64,9 @@ fn reset_command() -> Command {
 
 async fn get(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let format = OutputFormat::chosen(parsed)?;
-    let mut client = LoggerClient::new(api::connect(parsed).await?);
+    let mut client = client(parsed).await.context(NOT_FETCHED)?;
     let logger = api::answer(client.get_logger(GetLoggerRequest {}).await);
-    print(
-        format,
-        &logger.map_err(|error| anyhow::anyhow!("error fetching logger: {error}"))?,
-        terminal,
-    )
+    print(format, &logger.context(NOT_FETCHED)?, terminal)
 }
 
 async fn set(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
@@ -81,24 +79,24 @@ async fn set(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let request = SetLogLevelRequest {
         new_level: wire_level(parsed_level).into(),
     };
-    let mut client = LoggerClient::new(api::connect(parsed).await?);
+    let mut client = client(parsed).await.context(NOT_SET)?;
     let logger = api::answer(client.set_log_level(request).await);
-    print(
-        format,
-        &logger.map_err(|error| anyhow::anyhow!("failed to set log level: {error}"))?,
-        terminal,
-    )
+    print(format, &logger.context(NOT_SET)?, terminal)
 }
 
 async fn reset(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let format = OutputFormat::chosen(parsed)?;
-    let mut client = LoggerClient::new(api::connect(parsed).await?);
+    let mut client = client(parsed).await.context(NOT_RESET)?;
     let logger = api::answer(client.reset_log_level(ResetLogLevelRequest {}).await);
-    print(
-        format,
-        &logger.map_err(|error| anyhow::anyhow!("failed to reset logger: {error}"))?,
-        terminal,
-    )
+    print(format, &logger.context(NOT_RESET)?, terminal)
+}
+
+const NOT_FETCHED: &str = "error fetching logger";
+const NOT_SET: &str = "failed to set log level";
+const NOT_RESET: &str = "failed to reset logger";
+
+async fn client(parsed: &Parsed) -> anyhow::Result<LoggerClient<Channel>> {
+    Ok(LoggerClient::new(api::connect(parsed).await?))
 }
 
 fn print(format: OutputFormat, logger: &Logger, terminal: &mut Terminal) -> anyhow::Result<()> {

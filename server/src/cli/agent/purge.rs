@@ -53,7 +53,8 @@ struct ExpiredAgent {
 
 async fn purge(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     let format = OutputFormat::chosen(parsed)?;
-    let mut client = AgentClient::new(api::connect(parsed).await?);
+    let channel = api::connect(parsed).await.context(NOT_LISTED)?;
+    let mut client = AgentClient::new(channel);
     let filter = list_agents_request::Filter {
         by_can_reattest: Some(true),
         ..list_agents_request::Filter::default()
@@ -63,7 +64,7 @@ async fn purge(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
         ..AgentMask::default()
     };
     let agents = list::matching(&mut client, &filter, Some(mask)).await;
-    let agents = agents.context("failed to list agents")?;
+    let agents = agents.context(NOT_LISTED)?;
     let before = SystemClock
         .now()
         .saturating_sub(parsed.duration("expiredFor"));
@@ -90,6 +91,8 @@ async fn purge(parsed: &Parsed, terminal: &mut Terminal) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+const NOT_LISTED: &str = "failed to list agents";
 
 fn expired_before(agents: Vec<Agent>, before: UnixTime) -> impl Iterator<Item = Agent> {
     let ended = move |agent: &Agent| UnixTime::from_secs(agent.x509svid_expires_at) < before;
