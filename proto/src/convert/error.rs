@@ -118,11 +118,6 @@ pub enum EntryRule {
     /// The lifetime of JWT-SVIDs is negative.
     #[error("JwtSvidTtl is not set")]
     JwtSvidTtl,
-    /// The end is negative, in seconds since 1970.
-    #[error(
-        "expires_at is {0}, which is before 1970: give the end in seconds since 1970, or 0 for none"
-    )]
-    ExpiresAt(i64),
     /// The id is too long.
     #[error("entry ID too long")]
     IdTooLong,

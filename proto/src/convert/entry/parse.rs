@@ -86,7 +86,7 @@ pub fn new(
         jwt_svid_ttl_s: jwt_svid_ttl_s(wire)?,
         admin: wire.admin,
         downstream: wire.downstream,
-        expires_at: expires_at(wire)?,
+        expires_at: expires_at(wire.expires_at),
         revision: 0,
         store_svid: wire.store_svid,
         additional_attributes: wire.additional_attributes.as_ref().map(super::attributes),
@@ -112,7 +112,7 @@ pub fn update(
         jwt_svid_ttl_s: chosen(mask.jwt_svid_ttl, || jwt_svid_ttl_s(wire))?,
         admin: mask.admin.then_some(wire.admin),
         downstream: mask.downstream.then_some(wire.downstream),
-        expires_at: chosen(mask.expires_at, || expires_at(wire))?,
+        expires_at: mask.expires_at.then(|| expires_at(wire.expires_at)),
         store_svid: mask.store_svid.then_some(wire.store_svid),
         additional_attributes: mask
             .additional_attributes
@@ -186,12 +186,8 @@ fn ttl_s(ttl: i32, rule: EntryRule) -> Result<u32, ConvertError> {
     u32::try_from(ttl).map_err(|_negative| ConvertError::EntryRule(rule))
 }
 
-/// Zero is no end. SPIRE takes an end before 1970 and prunes the entry at once: a mistake of whoever
-/// computed it, which must not become an entry without an end.
-fn expires_at(wire: &types::Entry) -> Result<Option<UnixTime>, ConvertError> {
-    match wire.expires_at {
-        0 => Ok(None),
-        seconds if seconds < 0 => Err(ConvertError::EntryRule(EntryRule::ExpiresAt(seconds))),
-        seconds => Ok(Some(UnixTime::from_secs(seconds))),
-    }
+/// Zero is no end. One before 1970 is past, as in SPIRE: a mistake of whoever computed it must not become an entry
+/// without an end.
+fn expires_at(seconds: i64) -> Option<UnixTime> {
+    (seconds != 0).then(|| UnixTime::from_secs(seconds))
 }
