@@ -152,9 +152,11 @@ impl Stranger<Bytes> {
             loop {
                 let mut connection = listener.accept().await;
                 let mut question = [0; 1024];
-                connection.read(&mut question).await.ok();
-                connection.write_all(&says.next()).await.ok();
-                connection.shutdown().await.ok();
+                let asked = connection.read(&mut question).await;
+                if asked.is_ok_and(|len_bytes| len_bytes > 0) {
+                    connection.write_all(&says.next()).await.ok();
+                    connection.shutdown().await.ok();
+                }
             }
         })
     }
