@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -204,15 +203,13 @@ impl Shared {
     /// without a quorum cannot be ended.
     async fn answering(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {
         let own_id = self.identity.member_id;
-        let asked = members.iter().map(|id| async move {
-            if *id == own_id {
-                return Some(own_id);
-            }
-            let address = address_of(&self.raft, *id)?;
-            let answer = self.ask_status(*id, &address, false, PROBE_DEADLINE).await;
-            answer.map(|_| *id)
-        });
-        join_all(asked).await.into_iter().flatten().collect()
+        let others = members.iter().copied().filter(|id| *id != own_id);
+        let answers = self
+            .ask_members(others.collect(), false, PROBE_DEADLINE)
+            .await;
+        let answering = answers.into_iter().map(|answer| answer.member_id);
+        let own = members.get(&own_id).copied();
+        answering.chain(own).collect()
     }
 
     /// The voters that would be left without this one and those on their way out.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use openraft::raft::TransferLeaderRequest;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::mpsc;
@@ -47,15 +46,13 @@ async fn is_gone(shared: &Shared, member_id: u64) -> bool {
 async fn rank(shared: &Shared, lost: u64) -> u32 {
     let own_id = shared.identity.member_id;
     let own = (shared.own_status(false).last_index, own_id);
-    let others: Vec<u64> = shared.raft.voter_ids().collect();
-    let others = others.into_iter().filter(|id| *id != own_id && *id != lost);
-    let asked = others.filter_map(|id| Some((id, address_of(&shared.raft, id)?)));
-    let asked = asked.map(|(id, address)| async move {
-        let answer = shared.ask_status(id, &address, false, RANK_DEADLINE).await;
-        answer.map(|answer| (answer.last_index, id))
-    });
-    let answers = join_all(asked).await;
-    let ahead = answers.into_iter().flatten().filter(|other| *other > own);
+    let others = shared.raft.voter_ids();
+    let others = others.filter(|id| *id != own_id && *id != lost).collect();
+    let answers = shared.ask_members(others, false, RANK_DEADLINE).await;
+    let ahead = answers
+        .iter()
+        .map(|answer| (answer.last_index, answer.member_id));
+    let ahead = ahead.filter(|other| *other > own);
     u32::try_from(ahead.count()).unwrap_or(u32::MAX)
 }
 

@@ -162,8 +162,19 @@ impl Shared {
         deadline: Duration,
     ) -> Vec<wire::StatusResponse> {
         let own_id = self.identity.member_id;
-        let others: Vec<u64> = self.raft.voter_ids().filter(|id| *id != own_id).collect();
-        let asked = others.into_iter().map(|id| async move {
+        let others = self.raft.voter_ids().filter(|id| *id != own_id);
+        self.ask_members(others.collect(), with_hashes, deadline)
+            .await
+    }
+
+    /// What these members tell about themselves, as far as they answer in time.
+    pub(super) async fn ask_members(
+        &self,
+        ids: Vec<u64>,
+        with_hashes: bool,
+        deadline: Duration,
+    ) -> Vec<wire::StatusResponse> {
+        let asked = ids.into_iter().map(|id| async move {
             let address = address_of(&self.raft, id)?;
             self.ask_status(id, &address, with_hashes, deadline).await
         });
