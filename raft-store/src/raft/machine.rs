@@ -15,6 +15,7 @@ use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::convert::{
@@ -365,6 +366,16 @@ async fn run_blocking<T: Send + 'static>(
     Ok(result.map_err(io::Error::other)??)
 }
 
+/// Applies so many bytes. Many take long: others on this thread, signs of life among them, go on meanwhile.
+fn beside_others<T>(len_bytes: usize, apply: impl FnOnce() -> T) -> T {
+    let can_move = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if len_bytes > MAX_INLINE_LEN_BYTES && can_move() {
+        tokio::task::block_in_place(apply)
+    } else {
+        apply()
+    }
+}
+
 impl RaftStateMachine<Types> for Machine {
     type SnapshotData = Snapshot;
     type SnapshotBuilder = Builder;
@@ -382,14 +393,15 @@ impl RaftStateMachine<Types> for Machine {
             len_bytes += payload_len_bytes(&entry);
             group.push((entry, responder));
             if group.len() == MAX_GROUP || len_bytes >= MAX_GROUP_LEN_BYTES {
-                self.apply_group(std::mem::take(&mut group))?;
+                let group = std::mem::take(&mut group);
+                beside_others(len_bytes, || self.apply_group(group))?;
                 len_bytes = 0;
             }
         }
         if group.is_empty() {
             return Ok(());
         }
-        self.apply_group(group)
+        beside_others(len_bytes, || self.apply_group(group))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -463,3 +475,6 @@ const MAX_GROUP: usize = 256;
 
 /// Their size, but for the last of them.
 const MAX_GROUP_LEN_BYTES: usize = 4 << 20;
+
+/// What is applied in a few milliseconds: to make room for others costs more than they wait.
+const MAX_INLINE_LEN_BYTES: usize = 64 << 10;
