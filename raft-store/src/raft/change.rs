@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ReadPolicy;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
-use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::change_request::Change as Asked;
 use wire::change_response::Result as Answer;
@@ -15,7 +15,10 @@ use wire::peer_response::Response;
 use super::forward::address_of;
 use super::leadership::Leadership;
 use super::member::Shared;
+use super::propose::Written;
+use super::removals::Judged;
 use crate::codec::wire;
+use crate::command::{Command, RemoveMember};
 use crate::peer::Lane;
 
 /// Why the membership was not changed.
@@ -33,32 +36,29 @@ pub(crate) enum Refusal {
     NoLeader,
 }
 
-/// The removal that was granted last: until it is in the log, another must reckon with it.
-#[derive(Debug, Default)]
-pub(super) struct Granted(Mutex<Option<(u64, Instant)>>);
-
-impl Granted {
-    fn other_than(&self, member_id: u64) -> Option<u64> {
-        let granted = *self.0.lock();
-        let (other, at) = granted?;
-        (other != member_id && at.elapsed() < GRANT).then_some(other)
-    }
-
-    fn grant(&self, member_id: u64) {
-        *self.0.lock() = Some((member_id, Instant::now()));
-    }
-}
-
 impl Shared {
-    /// Whether this member may be removed, as the leader sees it. A leader that is to go hands over
+    /// Has the leader record that this member is removed, unless that must not be. A leader that is to go hands over
     /// first, and its successor is asked.
-    pub(super) async fn check_removal(
+    pub(super) async fn ask_removal(
         &self,
         member_id: u64,
         deadline: Instant,
     ) -> Result<(), Refusal> {
         let request = Asked::CheckRemoval(member_id);
         self.ask_leader(request, deadline).await.map(|_| ())
+    }
+
+    /// Waits until the record here says that this member is removed, or others say so of this one itself; tells
+    /// whether it came to that.
+    pub(super) async fn recorded_as_removed(&self, member_id: u64, deadline: Instant) -> bool {
+        let is_told = || member_id == self.identity.member_id && self.links.is_expelled();
+        while !self.is_recorded_as_removed(member_id) && !is_told() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(RETRY).await;
+        }
+        true
     }
 
     /// Hands the lead to this member, or the best one, and tells who leads then.
@@ -89,6 +89,8 @@ impl Shared {
     /// Asks the leader, which may be this member, until one answers.
     async fn ask_leader(&self, asked: Asked, deadline: Instant) -> Result<u64, Refusal> {
         let mut leadership = self.leadership();
+        // Whether some leader may have done it without a word.
+        let mut is_open = false;
         loop {
             let known = *leadership.borrow_and_update();
             let answer = match known.leader {
@@ -98,13 +100,17 @@ impl Shared {
             };
             match answer {
                 Some(Answer::Accepted(id)) => return Ok(id),
-                Some(Answer::NotFound(_)) => return Err(Refusal::NotFound),
+                Some(Answer::NotFound(_)) => match asked {
+                    Asked::CheckRemoval(id) if is_open => return Ok(id),
+                    Asked::CheckRemoval(_) | Asked::TransferTo(_) => return Err(Refusal::NotFound),
+                },
                 Some(Answer::LastMember(_)) => return Err(Refusal::LastMember),
                 Some(Answer::QuorumLoss(wire::QuorumLoss { voters, reachable })) => {
                     return Err(Refusal::WouldLoseQuorum { voters, reachable });
                 }
                 Some(Answer::NotAble(_)) => return Err(Refusal::NotAble),
-                Some(Answer::NotLeader(_)) | None => {}
+                Some(Answer::NotLeader(_)) => {}
+                None => is_open |= known.leader.is_some(),
             }
             tokio::select! {
                 changed = leadership.changed() => {
@@ -140,24 +146,10 @@ impl Shared {
             return Answer::NotLeader(wire::NotLeader { leader });
         }
         match asked {
-            Asked::CheckRemoval(member_id) => self.decide_removal(member_id).await,
+            Asked::CheckRemoval(member_id) => self.decide_removal(member_id, leadership.term).await,
             Asked::TransferTo(0) => self.decide_transfer(None).await,
             Asked::TransferTo(member_id) => self.decide_transfer(Some(member_id)).await,
         }
-    }
-
-    /// Those that vote now write the removal, those that are left all that follows.
-    async fn quorum_loss(&self, left: &BTreeSet<u64>) -> Option<wire::QuorumLoss> {
-        let now: BTreeSet<u64> = self.raft.voter_ids().collect();
-        let answering = self.answering(&now).await;
-        let size = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
-        [&now, left].into_iter().find_map(|voters| {
-            let reachable = voters.intersection(&answering).count();
-            (reachable <= voters.len() / 2).then(|| wire::QuorumLoss {
-                voters: size(voters.len()),
-                reachable: size(reachable),
-            })
-        })
     }
 
     async fn decide_transfer(&self, to: Option<u64>) -> Answer {
@@ -171,32 +163,58 @@ impl Shared {
         }
     }
 
-    async fn decide_removal(&self, member_id: u64) -> Answer {
-        let is_present = {
-            let state = self.model.state.read();
-            state
-                .member(member_id)
-                .is_some_and(|member| !member.is_removed)
-        };
-        if !is_present {
-            return Answer::NotFound(true);
-        }
-        let left = self.voters_without(member_id);
-        if left.is_empty() {
-            return Answer::LastMember(true);
-        }
-        if let Some(loss) = self.quorum_loss(&left).await {
+    /// Records the removal itself: nobody else knows of all removals that are under way.
+    async fn decide_removal(&self, member_id: u64, term: u64) -> Answer {
+        let now: BTreeSet<u64> = self.raft.voter_ids().collect();
+        let answering = self.answering(&now).await;
+        // Those that vote now write the removal, those that are left all that follows.
+        if let Some(loss) = quorum_loss(&now, &answering) {
             return Answer::QuorumLoss(loss);
         }
-        if member_id == self.identity.member_id {
+        // What earlier leaders recorded is known from here on, and they record no more.
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        if confirmed.is_err() {
+            return undecided();
+        }
+        let judge = |going: &BTreeSet<u64>| {
+            if !self.is_present(member_id) {
+                return Judged::Refused(Answer::NotFound(true));
+            }
+            let left = self.voters_without(member_id, going);
+            if left.is_empty() {
+                return Judged::Refused(Answer::LastMember(true));
+            }
+            match quorum_loss(&left, &answering) {
+                Some(loss) => Judged::Refused(Answer::QuorumLoss(loss)),
+                None if member_id == self.identity.member_id => Judged::HandOver,
+                None => Judged::Goes,
+            }
+        };
+        match self.removals.judge(term, member_id, judge) {
+            Judged::Refused(answer) => answer,
             // Its last act: whoever leads next is asked again.
-            return match self.hand_over(None).await {
+            Judged::HandOver => match self.hand_over(None).await {
                 Ok(leader) => Answer::NotLeader(wire::NotLeader { leader }),
                 Err(_) => Answer::NotAble(true),
-            };
+            },
+            Judged::Goes => {
+                let command = Command::RemoveMember(RemoveMember { id: member_id });
+                let written = self.write_as_leader(command).await;
+                if written != Written::Unknown {
+                    self.removals.end(member_id);
+                }
+                match written {
+                    Written::Applied => Answer::Accepted(member_id),
+                    Written::NotAppended | Written::Unknown => undecided(),
+                }
+            }
         }
-        self.granted.grant(member_id);
-        Answer::Accepted(member_id)
+    }
+
+    fn is_present(&self, member_id: u64) -> bool {
+        let state = self.model.state.read();
+        let member = state.member(member_id);
+        member.is_some_and(|member| !member.is_removed)
     }
 
     /// Who of these answers now. When they answered last is not enough: a removal that is begun
@@ -213,13 +231,12 @@ impl Shared {
     }
 
     /// The voters that would be left without this one and those on their way out.
-    fn voters_without(&self, member_id: u64) -> BTreeSet<u64> {
-        let going = self.granted.other_than(member_id);
+    fn voters_without(&self, member_id: u64, going: &BTreeSet<u64>) -> BTreeSet<u64> {
         let state = self.model.state.read();
         let is_removed = |id: u64| state.member(id).is_some_and(|member| member.is_removed);
         let voters = self.raft.voter_ids();
         voters
-            .filter(|id| *id != member_id && Some(*id) != going && !is_removed(*id))
+            .filter(|id| *id != member_id && !going.contains(id) && !is_removed(*id))
             .collect()
     }
 
@@ -255,16 +272,20 @@ impl Shared {
         member_id == self.identity.member_id || contact.is_some_and(|at| at.elapsed() < IN_TOUCH)
     }
 
-    /// Waits until consensus has no such member any more.
-    pub(super) async fn gone(self: &Arc<Self>, member_id: u64, deadline: Instant) {
+    /// Waits until consensus has no such member any more, and tells whether it came to that.
+    pub(super) async fn gone(self: &Arc<Self>, member_id: u64, deadline: Instant) -> bool {
         let is_own = member_id == self.identity.member_id;
         let mut refusals = Refusals::default();
-        while address_of(&self.raft, member_id).is_some() && Instant::now() < deadline {
-            if is_own && self.is_forgotten(&mut refusals).await {
-                return;
+        while address_of(&self.raft, member_id).is_some() {
+            if is_own && (self.links.is_expelled() || self.is_forgotten(&mut refusals).await) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
             }
             sleep(RETRY).await;
         }
+        true
     }
 
     /// Whether consensus goes on without this member, which nobody tells it: a member that answered
@@ -286,11 +307,23 @@ impl Shared {
     }
 }
 
+/// Too few of these answer, if so.
+fn quorum_loss(voters: &BTreeSet<u64>, answering: &BTreeSet<u64>) -> Option<wire::QuorumLoss> {
+    let size = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+    let reachable = voters.intersection(answering).count();
+    (reachable <= voters.len() / 2).then(|| wire::QuorumLoss {
+        voters: size(voters.len()),
+        reachable: size(reachable),
+    })
+}
+
+/// To be asked again: whoever leads then knows.
+const fn undecided() -> Answer {
+    Answer::NotLeader(wire::NotLeader { leader: 0 })
+}
+
 /// How long ago the last answer of a member in touch may be: several heartbeats.
 const IN_TOUCH: Duration = Duration::from_millis(1_000);
-
-/// How long a granted removal counts before it is in the log.
-const GRANT: Duration = Duration::from_secs(5);
 
 /// How often a leader has refused a member that it answered before.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::change::{Granted, Refusal};
+use super::change::Refusal;
 use super::clocks::{ClockVerdict, Clocks};
 use super::disk::{self, Disk};
 use super::forward::{Forwarder, address_of};
@@ -24,6 +24,7 @@ use super::leadership::{self, Leadership};
 use super::links::Links;
 use super::machine::{Machine, Model};
 use super::propose::{ConfirmError, WriteError};
+use super::removals::Removals;
 use super::serve::{AnswerError, Answering};
 use super::start::start_error;
 use super::status::ClusterStatus;
@@ -158,7 +159,7 @@ pub(super) struct Shared {
     pub(super) disk: Disk,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) clocks: Clocks,
-    pub(super) granted: Granted,
+    pub(super) removals: Removals,
     /// Whether this member, though it leads, shows itself to nobody: a read would, too, and confirms nothing.
     pub(super) is_silent: AtomicBool,
     leadership: watch::Receiver<Leadership>,
@@ -183,7 +184,7 @@ impl Member {
             disk: Disk::new(parts.stall, Arc::clone(&parts.dir)),
             clock: parts.clock,
             clocks: Clocks::default(),
-            granted: Granted::default(),
+            removals: Removals::default(),
             is_silent: AtomicBool::new(false),
             leadership,
             ended: watch::Sender::new(None),
@@ -240,14 +241,19 @@ impl Member {
         self.shared.announce(announcement, deadline).await
     }
 
-    /// Whether this member may be removed.
-    pub(crate) async fn check_removal(&self, id: u64, deadline: Instant) -> Result<(), Refusal> {
-        self.shared.check_removal(id, deadline).await
+    /// Has the leader record that this member is removed, unless that must not be.
+    pub(crate) async fn ask_removal(&self, id: u64, deadline: Instant) -> Result<(), Refusal> {
+        self.shared.ask_removal(id, deadline).await
     }
 
-    /// Waits until consensus has no such member any more.
-    pub(crate) async fn gone(&self, id: u64, deadline: Instant) {
-        self.shared.gone(id, deadline).await;
+    /// Waits until this member is known here to be removed, and tells whether it came to that.
+    pub(crate) async fn recorded_as_removed(&self, id: u64, deadline: Instant) -> bool {
+        self.shared.recorded_as_removed(id, deadline).await
+    }
+
+    /// Waits until consensus has no such member any more, and tells whether it came to that.
+    pub(crate) async fn gone(&self, id: u64, deadline: Instant) -> bool {
+        self.shared.gone(id, deadline).await
     }
 
     /// Hands over the lead and tells who leads then.
@@ -428,11 +434,11 @@ impl Shared {
         metrics.borrow_watched().vote
     }
 
-    /// Whether the record of this member says that it was removed.
-    pub(super) fn is_removed(&self) -> bool {
+    /// Whether the record of a member says that it was removed.
+    pub(super) fn is_recorded_as_removed(&self, member_id: u64) -> bool {
         let state = self.model.state.read();
-        let own = state.member(self.identity.member_id);
-        own.is_some_and(|member| member.is_removed)
+        let member = state.member(member_id);
+        member.is_some_and(|member| member.is_removed)
     }
 
     /// Whether this is a member, by its record or by consensus.
@@ -479,13 +485,18 @@ impl Shared {
         command: Command,
         within: Duration,
     ) -> Result<Outcome, WriteError> {
-        let envelope = Envelope {
-            request_id: RequestId::random(),
-            at: self.clock.now(),
-            command,
-        };
+        let envelope = self.envelope(command);
         let bytes = Bytes::from(encode_envelope(&envelope));
         let deadline = Instant::now() + within;
         self.propose(envelope.request_id, bytes, deadline).await
+    }
+
+    /// A command of this member's own, meant once.
+    pub(super) fn envelope(&self, command: Command) -> Envelope {
+        Envelope {
+            request_id: RequestId::random(),
+            at: self.clock.now(),
+            command,
+        }
     }
 }

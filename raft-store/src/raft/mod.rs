@@ -27,6 +27,7 @@ mod network;
 mod pending;
 mod propose;
 mod pulse;
+mod removals;
 mod replicate;
 mod serve;
 mod start;

@@ -18,7 +18,8 @@ use super::forward::Forwarded;
 use super::leadership::Leadership;
 use super::member::{Shared, Stopped};
 use super::waiters::Waiting;
-use crate::command::{Outcome, RequestId};
+use crate::codec::encode_envelope;
+use crate::command::{Command, Outcome, RequestId};
 
 /// Why a command was not applied, as far as is known.
 #[derive(Debug)]
@@ -45,6 +46,16 @@ enum Tried {
     NotAppended,
     Unknown,
     Stopped(Stopped),
+}
+
+/// What became of a command that a leader wrote as one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Written {
+    /// Applied here.
+    Applied,
+    /// Certainly not appended.
+    NotAppended,
+    Unknown,
 }
 
 /// What ended the wait for one try.
@@ -146,6 +157,16 @@ impl Shared {
                 Forwarded::Unknown => Tried::Unknown,
             },
             None => Tried::Stopped(self.stopped().await),
+        }
+    }
+
+    /// Writes a command, once, if this member leads.
+    pub(super) async fn write_as_leader(&self, command: Command) -> Written {
+        let envelope = self.envelope(command);
+        match self.write(Bytes::from(encode_envelope(&envelope))).await {
+            Tried::Applied(_) => Written::Applied,
+            Tried::NotAppended => Written::NotAppended,
+            Tried::Unknown | Tried::Stopped(_) => Written::Unknown,
         }
     }
 

@@ -178,7 +178,8 @@ fn misplaced(known: &[u64], model: &Model, member_id: u64, start: &Start) -> Opt
         known => known.iter().all(|id| *id == member_id),
     };
     match start {
-        _ if is_removed => Some(StartError::Removed),
+        // As long as its own log has it among the others, they may need its vote: they say so or send it away.
+        _ if is_removed && !known.contains(&member_id) => Some(StartError::Removed),
         Start::Alone if !is_alone => Some(StartError::NotAlone),
         Start::Alone | Start::Member { .. } | Start::Joined { .. } => None,
     }

@@ -292,11 +292,7 @@ impl Shared {
         if address_of(&self.raft, from).is_some() {
             return Ok(());
         }
-        let is_removed = {
-            let state = self.model.state.read();
-            state.member(from).is_some_and(|member| member.is_removed)
-        };
-        if is_removed {
+        if self.is_recorded_as_removed(from) {
             return Err(AnswerError::NotAMember { from });
         }
         Ok(())

@@ -27,6 +27,14 @@ pub enum MembershipError {
         /// Of them, in touch.
         reachable: u32,
     },
+    /// The removal is recorded, and consensus needs the member's vote until a majority has agreed to go on without it.
+    #[error(
+        "member {id} is removed, but a majority has not agreed yet to go on without its vote: keep it running until `cluster status` shows no change under way, and bring back who is away"
+    )]
+    Unfinished {
+        /// Who is to go.
+        id: u64,
+    },
     /// The only voting member cannot go, and nobody else can lead.
     #[error("this is the only voting member of the cluster; stop it instead")]
     LastMember,
@@ -59,28 +67,35 @@ impl MembershipError {
 }
 
 impl Store {
-    /// Removes a member for good; a leader hands over first. Returns once it has no vote any more,
-    /// or at the deadline. A member that removes itself stops about a second later: its driver ends
+    /// Removes a member for good; a leader hands over first. Returns once it has no vote any more. A member that removes itself stops about a second later: its driver ends
     /// with an error that says so.
     ///
     /// # Errors
-    /// The member stays, but after [`MembershipError::Propose`] with an undecided outcome.
+    /// The member stays, but after [`MembershipError::Propose`] with an undecided outcome, and after
+    /// [`MembershipError::Unfinished`].
     pub async fn remove_member(&self, id: u64, proposal: Proposal) -> Result<(), MembershipError> {
         let deadline = Instant::now() + proposal.deadline;
         let member = self.member().map_err(MembershipError::Stopped)?;
-        let checked = member.check_removal(id, deadline).await;
-        checked.map_err(|refusal| MembershipError::refused(refusal, id))?;
-        let proposal = Proposal {
-            deadline: deadline.saturating_duration_since(Instant::now()),
-            ..proposal
-        };
-        let removed = self.propose(RemoveMember { id }, proposal).await;
-        match removed.map_err(MembershipError::Propose)? {
-            RemoveOutcome::Removed | RemoveOutcome::AlreadyRemoved => {}
-            RemoveOutcome::NotFound => return Err(MembershipError::NotFound { id }),
+        let asked = member.ask_removal(id, deadline).await;
+        asked.map_err(|refusal| MembershipError::refused(refusal, id))?;
+        // A leader of an earlier version only says that it may be.
+        let soon = deadline.min(Instant::now() + RECORDED_WITHIN);
+        if !member.recorded_as_removed(id, soon).await {
+            let proposal = Proposal {
+                deadline: deadline.saturating_duration_since(Instant::now()),
+                ..proposal
+            };
+            let removed = self.propose(RemoveMember { id }, proposal).await;
+            match removed.map_err(MembershipError::Propose)? {
+                RemoveOutcome::Removed | RemoveOutcome::AlreadyRemoved => {}
+                RemoveOutcome::NotFound => return Err(MembershipError::NotFound { id }),
+            }
         }
-        member.gone(id, deadline).await;
-        Ok(())
+        if member.gone(id, deadline).await {
+            Ok(())
+        } else {
+            Err(MembershipError::Unfinished { id })
+        }
     }
 
     /// Hands the lead to this member, or to the one with most of the log. Answers with the new
@@ -107,3 +122,6 @@ impl Store {
         Ok(member.cluster_status(Instant::now() + deadline).await)
     }
 }
+
+/// How long this member may take to hear what the leader has recorded.
+const RECORDED_WITHIN: Duration = Duration::from_millis(500);

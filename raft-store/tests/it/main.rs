@@ -14,5 +14,6 @@ mod net;
 mod open;
 mod pending_change;
 mod refusals;
+mod removals;
 mod snapshots;
 mod throughput;

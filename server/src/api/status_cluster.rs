@@ -61,6 +61,7 @@ fn membership(what: &str, error: &MembershipError) -> Status {
         MembershipError::WouldLoseQuorum { .. }
         | MembershipError::LastMember
         | MembershipError::NotAble => failed(Code::FailedPrecondition, what, error),
+        MembershipError::Unfinished { .. } => failed(Code::DeadlineExceeded, what, error),
         MembershipError::NoLeader => failed(
             Code::Unavailable,
             what,
