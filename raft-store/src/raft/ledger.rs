@@ -1,6 +1,7 @@
 //! What members acknowledged to this one as their leader, and who does not keep to it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -18,6 +19,8 @@ struct Account {
     through: u64,
     has_forgotten: bool,
     takes_nothing: bool,
+    /// How long entries that it has not answered may be on their way.
+    transit: Duration,
 }
 
 impl Ledger {
@@ -65,6 +68,18 @@ impl Ledger {
                 "member takes no entries of the log, whether it answers otherwise or not: its disk may stall, or the network drop what is large"
             );
         }
+    }
+
+    /// How long the entries that are on their way to a member may be.
+    pub(super) fn note_transit(&self, member_id: u64, transit: Duration) {
+        self.0.lock().entry(member_id).or_default().transit = transit;
+    }
+
+    /// How long the entries that are on their way to anybody may be.
+    pub(super) fn longest_transit(&self) -> Duration {
+        let accounts = self.0.lock();
+        let transits = accounts.values().map(|account| account.transit);
+        transits.max().unwrap_or_default()
     }
 
     /// Forgets members that are not among these.

@@ -83,7 +83,8 @@ impl Reign {
         acknowledged.map_or(since_begun, |age| age.min(since_begun))
     }
 
-    /// For how long nothing has been committed although something waits for it, if this member leads others.
+    /// For how long nothing has been committed although something waits for it, if this member leads others: longer
+    /// than it may be on its way.
     fn unwritten_for(&mut self, shared: &Shared) -> Duration {
         let (last, committed) = {
             let metrics = shared.raft.metrics();
@@ -95,7 +96,8 @@ impl Reign {
         if !leads_others || committed >= last || committed != self.committed.0 {
             self.committed = (committed, Instant::now());
         }
-        self.committed.1.elapsed()
+        let transit = shared.links.ledger().longest_transit();
+        self.committed.1.elapsed().saturating_sub(transit)
     }
 
     /// Tells once what comes again and again.

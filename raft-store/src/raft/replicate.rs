@@ -17,6 +17,7 @@ use wire::peer_response::Response;
 
 use super::line::Line;
 use super::links::LinkError;
+use super::log_store::payload_len_bytes;
 use super::message::{append_request, append_response_from};
 use super::network::unreachable;
 use super::{LogId, Types, Vote};
@@ -29,6 +30,7 @@ struct Replication<S> {
     /// Dropped once it has ended.
     requests: Option<S>,
     unanswered: VecDeque<Sent>,
+    unanswered_len_bytes: usize,
     /// The last entry that was sent, once any request was.
     last: Option<Option<LogId>>,
     /// Says only that more is committed, and may wait a little for entries to go with.
@@ -44,7 +46,9 @@ struct Held {
 
 /// One request on its way.
 struct Sent {
-    at: Instant,
+    /// When it is late.
+    late_at: Instant,
+    len_bytes: usize,
     vote: Vote,
     previous: Option<LogId>,
     last: Option<LogId>,
@@ -65,6 +69,7 @@ where
         member_id,
         requests: Some(requests),
         unanswered: VecDeque::with_capacity(MAX_UNANSWERED),
+        unanswered_len_bytes: 0,
         last: None,
         held: None,
         due,
@@ -113,7 +118,7 @@ where
                 }
                 _ = self.due.tick(), if !self.unanswered.is_empty() => {
                     let oldest = self.unanswered.front();
-                    if oldest.is_some_and(|sent| sent.at.elapsed() >= ANSWER_DEADLINE) {
+                    if oldest.is_some_and(|sent| sent.late_at <= Instant::now()) {
                         self.line.ledger().note_untaken(self.member_id);
                         return Some(Err(self.line.timed_out()));
                     }
@@ -143,8 +148,12 @@ where
         let last = request.entries.last().map(|entry| entry.log_id);
         let last = last.or(request.prev_log_id);
         self.last = Some(last);
+        let len_bytes = request.entries.iter().map(payload_len_bytes).sum();
+        self.unanswered_len_bytes += len_bytes;
+        let transit = self.note_on_the_way();
         self.unanswered.push_back(Sent {
-            at: Instant::now(),
+            late_at: Instant::now() + ANSWER_DEADLINE + transit,
+            len_bytes,
             vote: request.vote,
             previous: request.prev_log_id,
             last,
@@ -155,6 +164,8 @@ where
     fn take(&mut self, answer: Response) -> Result<(StreamAppendResult<Types>, bool), LinkError> {
         let unexpected = || LinkError::unexpected(self.member_id);
         let sent = self.unanswered.pop_front().ok_or_else(unexpected)?;
+        self.unanswered_len_bytes -= sent.len_bytes;
+        self.note_on_the_way();
         let Response::Append(response) = answer else {
             return Err(unexpected());
         };
@@ -174,6 +185,13 @@ where
         Ok((result, accepted_all))
     }
 
+    /// Notes how long what is on its way may travel, and tells it.
+    fn note_on_the_way(&self) -> Duration {
+        let transit = transit(self.unanswered_len_bytes);
+        self.line.ledger().note_transit(self.member_id, transit);
+        transit
+    }
+
     fn note(&self, sent: &Sent, response: &AppendEntriesResponse<Types>, accepted: Option<LogId>) {
         let ledger = self.line.ledger();
         if let Some(through) = accepted {
@@ -183,6 +201,19 @@ where
             ledger.note_conflict(self.member_id, &sent.vote, previous.index());
         }
     }
+}
+
+impl<S> Drop for Replication<S> {
+    fn drop(&mut self) {
+        let nothing = Duration::ZERO;
+        self.line.ledger().note_transit(self.member_id, nothing);
+    }
+}
+
+/// How long so many bytes may be on their way.
+fn transit(len_bytes: usize) -> Duration {
+    let len_bytes = u64::try_from(len_bytes).unwrap_or(u64::MAX);
+    Duration::from_millis(len_bytes / MIN_BYTES_PER_MILLISECOND)
 }
 
 async fn next<S: Stream + Unpin>(requests: &mut Option<S>) -> Option<S::Item> {
@@ -205,7 +236,10 @@ async fn due(held: &mut Option<Held>) -> AppendEntriesRequest<Types> {
 /// Requests on their way to one follower at most. The more wait, the larger the next ones are.
 pub(super) const MAX_UNANSWERED: usize = 4;
 
-/// How long a follower may take to make entries durable.
+/// How slow a connection may be: a megabit a second.
+const MIN_BYTES_PER_MILLISECOND: u64 = 125;
+
+/// How long a follower may take to make entries durable, once it has them.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How much later than that it may be noticed.

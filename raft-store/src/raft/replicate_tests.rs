@@ -12,7 +12,7 @@ use openraft::{EntryPayload, entry::RaftEntry as _};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::append_response::Result as Said;
 use wire::peer_request::Request;
@@ -284,4 +284,28 @@ async fn a_follower_that_forgets_what_it_acknowledged_is_noticed() {
     follower.answer(Said::Conflict(true)).await;
     leader.answer().await.unwrap().unwrap().unwrap_err();
     assert!(leader.links.ledger().has_forgotten(FOLLOWER));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_has_the_longer_the_more_it_is_sent() {
+    for (len_bytes, least, most) in [(0, 2_000, 2_500), (1_000_000, 10_000, 10_500)] {
+        let (mut leader, mut follower) = pair().await;
+        let command = CommandBytes(Bytes::from(vec![7; len_bytes]));
+        let request = AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(0)),
+            entries: vec![Entry::new(id(1), EntryPayload::Normal(command))],
+            leader_commit: None,
+        };
+        leader.requests.send(request).await.unwrap();
+        let begun = Instant::now();
+        while_sending(&mut leader, follower.receive()).await;
+        let late = leader.answer().await.unwrap();
+        assert!(late.is_err(), "{late:?}");
+        let waited = begun.elapsed().as_millis();
+        assert!(
+            (least..=most).contains(&waited),
+            "{waited} ms for {len_bytes}"
+        );
+    }
 }
