@@ -211,6 +211,32 @@ impl Shared {
         }
     }
 
+    /// Who of these may vote now: it answers and is ready, and with it a majority answers.
+    pub(super) async fn able_to_vote(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let now: BTreeSet<u64> = self.raft.voter_ids().collect();
+        let others = now
+            .union(members)
+            .filter(|id| **id != self.identity.member_id);
+        let answers = self
+            .ask_members(others.copied().collect(), false, PROBE_DEADLINE)
+            .await;
+        let is_able = |answer: &&wire::StatusResponse| {
+            members.contains(&answer.member_id) && answer.is_ready != Some(false)
+        };
+        let able = answers
+            .iter()
+            .filter(is_able)
+            .map(|answer| answer.member_id);
+        let able: BTreeSet<u64> = able.collect();
+        let answering = answers.iter().map(|answer| answer.member_id);
+        let answering = answering.chain([self.identity.member_id]).collect();
+        let voters = now.union(&able).copied().collect();
+        match quorum_loss(&voters, &answering) {
+            Some(_) => BTreeSet::new(),
+            None => able,
+        }
+    }
+
     fn is_present(&self, member_id: u64) -> bool {
         let state = self.model.state.read();
         let member = state.member(member_id);

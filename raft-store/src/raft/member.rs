@@ -1,7 +1,7 @@
 //! This member of the cluster, and what it can be asked.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -162,6 +162,8 @@ pub(super) struct Shared {
     pub(super) removals: Removals,
     /// Whether this member, though it leads, shows itself to nobody: a read would, too, and confirms nothing.
     pub(super) is_silent: AtomicBool,
+    /// Whether this member can serve: it may vote from then on.
+    pub(super) is_ready: AtomicBool,
     leadership: watch::Receiver<Leadership>,
     /// Why this member ends itself.
     ended: watch::Sender<Option<Stopped>>,
@@ -186,6 +188,7 @@ impl Member {
             clocks: Clocks::default(),
             removals: Removals::default(),
             is_silent: AtomicBool::new(false),
+            is_ready: AtomicBool::new(false),
             leadership,
             ended: watch::Sender::new(None),
         });
@@ -282,6 +285,11 @@ impl Member {
                 ReadyError::Stopped(start_error(stopped, &self.shared.model))
             }
         })
+    }
+
+    /// From now on this member can serve, and vote.
+    pub(crate) fn note_ready(&self) {
+        self.shared.is_ready.store(true, Ordering::Relaxed);
     }
 
     /// Waits until consensus stops.

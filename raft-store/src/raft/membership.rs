@@ -159,6 +159,13 @@ fn peer(address: &str) -> Peer {
 }
 
 async fn take(shared: &Shared, step: Step) {
+    let step = match step {
+        Step::Promote(caught_up) => match shared.able_to_vote(&caught_up).await {
+            able if able.is_empty() => return,
+            able => Step::Promote(able),
+        },
+        step => step,
+    };
     tracing::info!(?step, "membership changes");
     let change = match step.clone() {
         Step::HandOver => {

@@ -1,6 +1,7 @@
 //! What members tell about themselves, asked of all of them at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -135,6 +136,7 @@ impl Shared {
                 })
                 .collect(),
             unix_secs: Some(self.clock.now().as_secs()),
+            is_ready: Some(self.is_ready.load(Ordering::Relaxed)),
         }
     }
 

@@ -91,7 +91,9 @@ pub(super) async fn ready(store: &Store, deadline: Duration) -> Result<(), OpenE
         ReadyError::Stopped(error) => start_error(&store.0.data_dir, error),
     })?;
     open_keys(store).await?;
-    announce(store, &member, deadline).await
+    announce(store, &member, deadline).await?;
+    member.note_ready();
+    Ok(())
 }
 
 /// Tells the others where this member is and what it runs.

@@ -347,6 +347,38 @@ async fn an_admitted_member_that_never_comes_does_not_vote() {
     cluster.stop().await;
 }
 
+/// Looks for as long as a promotion would take, and longer, that this member does not vote.
+async fn stays_a_learner(cluster: &Cluster, at: u64, id: u64) {
+    let until = Instant::now() + Duration::from_millis(2_500);
+    while Instant::now() < until {
+        let status = cluster.store(at).cluster_status(SOON).await.unwrap();
+        let role = status.members.iter().find(|m| m.id == id).unwrap().role;
+        assert_ne!(role, Role::Voter, "{status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_votes_once_it_is_ready() {
+    let mut cluster = Cluster::of_one(Limits::default()).await;
+    let joiner = cluster.join_unready().await;
+    stays_a_learner(&cluster, 1, joiner).await;
+    cluster.store(joiner).ready(SOON).await.unwrap();
+    cluster.until_voting(2).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_that_ends_at_once_takes_no_quorum_away() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    cluster.kill(cluster.followers_of(leader)[0]).await;
+    let joiner = cluster.join().await;
+    cluster.kill(joiner).await;
+    stays_a_learner(&cluster, leader, joiner).await;
+    create(cluster.store(leader), "after").await;
+    cluster.stop().await;
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

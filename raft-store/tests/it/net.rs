@@ -368,8 +368,15 @@ impl Cluster {
         store.propose(admission, proposal()).await.unwrap()
     }
 
-    /// Admits a member and starts it.
+    /// Admits a member, starts it, and waits until it is ready.
     pub(crate) async fn join(&mut self) -> u64 {
+        let member_id = self.join_unready().await;
+        self.store(member_id).ready(STARTS).await.unwrap();
+        member_id
+    }
+
+    /// Admits a member and starts it.
+    pub(crate) async fn join_unready(&mut self) -> u64 {
         let provisional = format!("joiner-{}", self.members.len());
         let member_id = match self.admit(&provisional).await {
             AdmitOutcome::Admitted { member_id } => member_id,
@@ -389,7 +396,6 @@ impl Cluster {
             store: store.clone(),
         };
         self.net.listening.lock().insert(provisional, alias);
-        store.ready(STARTS).await.unwrap();
         self.members.insert(member_id, Member { store, driver });
         member_id
     }
