@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use identity::secret::SecretBytes;
 use raft_store::backup::verify;
-use raft_store::{FileSeal, SealProvider, SealProviderError, fuzzing};
+use raft_store::{FileSeal, SealProvider, SealProviderError, Wrapped, fuzzing};
 
 use crate::input::{Input, join, plain};
 use crate::store_codec::GOLDEN;
@@ -99,6 +99,15 @@ impl SealProvider for OneKey {
 
     fn wrap(&self, _context: &[u8], _key: &SecretBytes) -> Result<Vec<u8>, SealProviderError> {
         Ok(vec![1])
+    }
+
+    fn wrap_like(
+        &self,
+        _witnesses: &[Wrapped],
+        context: &[u8],
+        key: &SecretBytes,
+    ) -> Result<Vec<u8>, SealProviderError> {
+        self.wrap(context, key)
     }
 
     fn unwrap(&self, _context: &[u8], wrapped: &[u8]) -> Result<SecretBytes, SealProviderError> {

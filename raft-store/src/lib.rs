@@ -55,7 +55,7 @@ pub use crate::record::{
     AuthorityState, DataKey, InviteId, InviteRecord, JoinTokenHash, MemberProfile, MemberRecord,
     PublicKeyHash, Revision, Sealed, Sequence,
 };
-pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError};
+pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError, Wrapped};
 pub use crate::state::{LoadError, State, StateHash};
 pub use crate::storage::StorageError;
 pub use crate::store::{

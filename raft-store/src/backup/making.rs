@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::BackupError;
 use super::file::{Chunks, LAYOUT, RowWriter, context, preamble};
 use crate::codec::wire;
-use crate::seal::SealProvider;
+use crate::seal::SealProviderError;
 use crate::state::TableId;
 use crate::storage::StorageError;
 use crate::storage::state_db::StateDb;
@@ -34,10 +34,10 @@ impl BackupReader {
     }
 }
 
-/// Starts a backup of what the database holds now.
+/// Starts a backup of what the database holds now. Its key is wrapped by `wrap`, for a context.
 pub(crate) fn backup(
     db: Arc<StateDb>,
-    seal: &dyn SealProvider,
+    wrap: impl FnOnce(&[u8], &SecretBytes) -> Result<Vec<u8>, SealProviderError>,
     cluster_id: [u8; 16],
     now: UnixTime,
 ) -> Result<BackupReader, BackupError> {
@@ -48,9 +48,7 @@ pub(crate) fn backup(
     let header = wire::BackupHeader {
         layout: LAYOUT,
         cluster_id: cluster_id.to_vec(),
-        wrapped_key: seal
-            .wrap(&context(&cluster_id), &key)
-            .map_err(BackupError::Seal)?,
+        wrapped_key: wrap(&context(&cluster_id), &key).map_err(BackupError::Seal)?,
     };
     let preamble = preamble(&header);
     let chunks = Chunks::new(&key, &preamble).ok_or(BackupError::Cryptography)?;

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use identity::secret::SecretBytes;
 use zeroize::Zeroizing;
 
-use super::{SealProvider, SealProviderError};
+use super::{SealProvider, SealProviderError, Wrapped};
 
 /// Key-encryption key in a file. Nothing is read or written before the store needs it.
 #[derive(Clone, Debug)]
@@ -27,12 +27,16 @@ impl FileSeal {
         }
     }
 
-    /// The key itself: for a host that was admitted to the cluster, and for nobody else.
+    /// The key itself, if it is the one that wrapped all of `witnesses`.
     ///
     /// # Errors
-    /// The key is missing or unusable.
-    pub fn export(&self) -> Result<SecretBytes, SealProviderError> {
-        self.read()
+    /// The key is missing, unusable, or not the one that wrapped.
+    pub(crate) fn export(&self, witnesses: &[Wrapped]) -> Result<SecretBytes, SealProviderError> {
+        let kek = self.read()?;
+        for Wrapped { context, bytes } in witnesses {
+            self.unwrap_with(&kek, context, bytes)?;
+        }
+        Ok(kek)
     }
 
     /// Keeps the key of a cluster that this host was admitted to.
@@ -114,6 +118,29 @@ impl FileSeal {
             Some(_) | None => Ok(()),
         }
     }
+
+    fn unwrap_with(
+        &self,
+        kek: &SecretBytes,
+        context: &[u8],
+        wrapped: &[u8],
+    ) -> Result<SecretBytes, SealProviderError> {
+        let rest = wrapped.strip_prefix(&[FORMAT]);
+        let parts = rest
+            .and_then(|rest| rest.split_first_chunk::<CHECK_LEN_BYTES>())
+            .and_then(|(check, rest)| Some((check, rest.split_first_chunk::<NONCE_LEN>()?)));
+        let (check, (nonce, sealed)) = parts.ok_or(SealProviderError::Damaged)?;
+        if *check != check_value(kek) {
+            let location = self.location();
+            return Err(SealProviderError::Wrong { location });
+        }
+        let cipher = cipher(kek).ok_or_else(|| self.unusable("the cipher refused it"))?;
+        let mut bytes = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = cipher.open_in_place(nonce, Aad::from(context), &mut bytes);
+        let opened = opened.ok().ok_or(SealProviderError::Damaged)?;
+        Ok(SecretBytes::new(opened.to_vec()))
+    }
 }
 
 impl SealProvider for FileSeal {
@@ -130,7 +157,17 @@ impl SealProvider for FileSeal {
     }
 
     fn wrap(&self, context: &[u8], key: &SecretBytes) -> Result<Vec<u8>, SealProviderError> {
-        let kek = self.read()?;
+        self.wrap_like(&[], context, key)
+    }
+
+    fn wrap_like(
+        &self,
+        witnesses: &[Wrapped],
+        context: &[u8],
+        key: &SecretBytes,
+    ) -> Result<Vec<u8>, SealProviderError> {
+        // Read once: the file may be replaced between a check and its use.
+        let kek = self.export(witnesses)?;
         let failed = || self.unusable("encryption failed");
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).ok().ok_or_else(failed)?;
@@ -152,22 +189,7 @@ impl SealProvider for FileSeal {
     }
 
     fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<SecretBytes, SealProviderError> {
-        let kek = self.read()?;
-        let rest = wrapped.strip_prefix(&[FORMAT]);
-        let parts = rest
-            .and_then(|rest| rest.split_first_chunk::<CHECK_LEN_BYTES>())
-            .and_then(|(check, rest)| Some((check, rest.split_first_chunk::<NONCE_LEN>()?)));
-        let (check, (nonce, sealed)) = parts.ok_or(SealProviderError::Damaged)?;
-        if *check != check_value(&kek) {
-            let location = self.location();
-            return Err(SealProviderError::Wrong { location });
-        }
-        let cipher = cipher(&kek).ok_or_else(|| self.unusable("the cipher refused it"))?;
-        let mut bytes = Zeroizing::new(sealed.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = cipher.open_in_place(nonce, Aad::from(context), &mut bytes);
-        let opened = opened.ok().ok_or(SealProviderError::Damaged)?;
-        Ok(SecretBytes::new(opened.to_vec()))
+        self.unwrap_with(&self.read()?, context, wrapped)
     }
 }
 
@@ -216,21 +238,51 @@ mod tests {
     }
 
     #[test]
+    fn key_that_was_replaced_wraps_nothing_beside_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let seal = FileSeal::at(&path);
+        seal.create().unwrap();
+        let secret = SecretBytes::new(vec![7; 32]);
+        let witness = || Wrapped {
+            context: b"one".to_vec(),
+            bytes: seal.wrap(b"one", &secret).unwrap(),
+        };
+        let own = witness();
+        let like = seal
+            .wrap_like(std::slice::from_ref(&own), b"two", &secret)
+            .unwrap();
+        assert!(seal.unwrap(b"two", &like).unwrap() == secret);
+        fs::write(&path, [9; KEY_LEN_BYTES]).unwrap();
+        let witnesses = [witness(), own];
+        let refused = seal.wrap_like(&witnesses, b"two", &secret).unwrap_err();
+        assert!(
+            matches!(refused, SealProviderError::Wrong { .. }),
+            "{refused}"
+        );
+        let refused = seal.export(&witnesses).err().unwrap();
+        assert!(
+            matches!(refused, SealProviderError::Wrong { .. }),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn key_of_another_cluster_is_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let own = FileSeal::at(&directory.path().join("own.key"));
         own.create().unwrap();
         let joiner = FileSeal::at(&directory.path().join("joiner.key"));
-        let key = own.export().unwrap();
+        let key = own.export(&[]).unwrap();
         joiner.import(&key).unwrap();
         joiner.import(&key).unwrap();
-        assert!(joiner.export().unwrap() == key);
+        assert!(joiner.export(&[]).unwrap() == key);
         let refused = joiner.import(&SecretBytes::new(vec![1; 32])).unwrap_err();
         assert!(
             matches!(refused, SealProviderError::Taken { .. }),
             "{refused}"
         );
-        assert!(joiner.export().unwrap() == key);
+        assert!(joiner.export(&[]).unwrap() == key);
     }
 
     #[test]
@@ -257,7 +309,7 @@ mod tests {
         for len_bytes in [0, 31, 33, 1 << 40] {
             let file = File::options().write(true).open(&path).unwrap();
             file.set_len(len_bytes).unwrap();
-            let error = seal.export().err().unwrap().to_string();
+            let error = seal.export(&[]).err().unwrap().to_string();
             assert!(error.contains("it is not 32 bytes long"), "{error}");
         }
     }

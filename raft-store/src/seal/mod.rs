@@ -6,6 +6,7 @@
 
 mod file;
 mod ring;
+mod witnesses;
 
 use identity::secret::SecretBytes;
 
@@ -13,6 +14,7 @@ use crate::record::{AcmeSecretKind, AuthorityKind, InviteId};
 
 pub use self::file::FileSeal;
 pub(crate) use self::ring::{KeyRing, new_data_key};
+pub(crate) use self::witnesses::Witnesses;
 
 /// Holds the key-encryption key, or knows who does.
 pub trait SealProvider: std::fmt::Debug + Send + Sync {
@@ -22,17 +24,39 @@ pub trait SealProvider: std::fmt::Debug + Send + Sync {
     /// The key could not be made.
     fn create(&self) -> Result<(), SealProviderError>;
 
-    /// Wraps a data key for `context`.
+    /// Wraps a data key for `context`. Whoever has something that was wrapped before uses
+    /// [`Self::wrap_like`].
     ///
     /// # Errors
     /// The key is missing or unusable.
     fn wrap(&self, context: &[u8], key: &SecretBytes) -> Result<Vec<u8>, SealProviderError>;
+
+    /// Wraps a data key for `context` with the very key that wrapped all of `witnesses`, and with no other:
+    /// what the provider holds may have been replaced since it was used last.
+    ///
+    /// # Errors
+    /// The key is missing, unusable, or not the one that wrapped.
+    fn wrap_like(
+        &self,
+        witnesses: &[Wrapped],
+        context: &[u8],
+        key: &SecretBytes,
+    ) -> Result<Vec<u8>, SealProviderError>;
 
     /// Unwraps what was wrapped for the same `context`.
     ///
     /// # Errors
     /// The key is missing, unusable, or not the one that wrapped.
     fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<SecretBytes, SealProviderError>;
+}
+
+/// What a seal provider wrapped, and for which context.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wrapped {
+    /// As it was given to [`SealProvider::wrap`].
+    pub context: Vec<u8>,
+    /// What came back.
+    pub bytes: Vec<u8>,
 }
 
 /// Why a seal provider could not serve.
@@ -48,7 +72,7 @@ pub enum SealProviderError {
     },
     /// The key is not the one that wrapped.
     #[error(
-        "seal key {location} is not the one that this data was sealed with; put the right one in its place"
+        "seal key {location} is not the one that this data was sealed with; either this file is wrong, and the right one must be put in its place, or another member sealed with a wrong one: compare it with the other members' files"
     )]
     Wrong {
         /// Where it is.

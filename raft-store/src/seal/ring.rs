@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use identity::secret::SecretBytes;
 
-use super::{RecordName, SealError, SealProvider, SealProviderError};
+use super::{RecordName, SealError, SealProvider, SealProviderError, Witnesses};
 use crate::record::{DataKey, Sealed};
 
 /// Unwrapped data keys by id; the highest id seals.
@@ -117,20 +117,22 @@ impl KeyRing {
     }
 }
 
-/// A fresh data key, wrapped.
+/// A fresh data key, wrapped as those before it.
 pub(crate) fn new_data_key(
     id: u32,
+    witnesses: &Witnesses,
     provider: &dyn SealProvider,
 ) -> Result<DataKey, SealProviderError> {
     let mut bytes = vec![0; KEY_LEN_BYTES];
     aws_lc_rs::rand::fill(&mut bytes)
         .ok()
         .ok_or(SealProviderError::Damaged)?;
-    let wrapped = provider.wrap(&context(id), &SecretBytes::new(bytes))?;
+    let wrapped = witnesses.wrap(provider, &context(id), &SecretBytes::new(bytes))?;
     Ok(DataKey { id, wrapped })
 }
 
-fn context(id: u32) -> Vec<u8> {
+/// What a data key is wrapped for.
+pub(super) fn context(id: u32) -> Vec<u8> {
     [b"conclave data key ".as_slice(), &id.to_be_bytes()].concat()
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::UnixTime;
+use identity::secret::SecretBytes;
 
 use super::{Proposal, ProposeError, Store};
 use crate::command::{
@@ -14,7 +15,7 @@ use crate::command::{
     ResealAuthority, ResealOutcome,
 };
 use crate::record::{AcmeSecret, AcmeSecretKind, AuthorityKind, AuthorityRecord};
-use crate::seal::{RecordName, SealError, SealProviderError, new_data_key};
+use crate::seal::{FileSeal, RecordName, SealError, SealProviderError, Witnesses, new_data_key};
 use crate::state::State;
 
 /// What a renewal of the data key did.
@@ -37,6 +38,9 @@ pub enum RotateError {
     /// The seal provider did not wrap the new key.
     #[error("the new data key cannot be wrapped")]
     Provider(#[source] SealProviderError),
+    /// A data key is another one than this member can open.
+    #[error("the data keys cannot be opened")]
+    Ring(#[source] SealError),
     /// A key could not be opened or sealed anew.
     #[error("{} cannot be sealed anew", .name.as_str())]
     Seal {
@@ -94,6 +98,23 @@ impl Store {
         Ok(is_something.then_some(rotation))
     }
 
+    /// Looks whether what the seal provider holds now opens every data key, as the next start will need it.
+    ///
+    /// # Errors
+    /// The key is missing, unusable, or not the one that the data keys were wrapped with.
+    pub fn check_seal_key(&self) -> Result<(), SealProviderError> {
+        self.read(Witnesses::of).check(&*self.0.seal)
+    }
+
+    /// The seal key that `file` holds, if it opens every data key of the store: for a host that is let into
+    /// the cluster, and for nobody else.
+    ///
+    /// # Errors
+    /// The key is missing, unusable, or not the one that the data keys were wrapped with.
+    pub fn export_seal_key(&self, file: &FileSeal) -> Result<SecretBytes, SealProviderError> {
+        self.read(Witnesses::of).export(file)
+    }
+
     /// Whether this process has sealed nearly as much with the newest data key as is safe.
     fn is_data_key_worn(&self) -> bool {
         self.0.ring.read().is_worn()
@@ -101,9 +122,13 @@ impl Store {
 
     async fn add_data_key(&self, now: UnixTime) -> Result<(), RotateError> {
         for _ in 0..MAX_TRIES {
-            let newest = self.read(|state| state.data_keys().next_back().map(|key| key.id));
+            let (newest, witnesses) = self.read(|state| {
+                let newest = state.data_keys().next_back().map(|key| key.id);
+                (newest, Witnesses::of(state))
+            });
             let id = newest.unwrap_or(0) + 1;
-            let key = new_data_key(id, &*self.0.seal).map_err(RotateError::Provider)?;
+            let key = new_data_key(id, &witnesses, &*self.0.seal);
+            let key = key.map_err(RotateError::Provider)?;
             let added = self.propose(AddDataKey { key }, proposal(now)).await;
             if added.map_err(RotateError::Store)? {
                 return Ok(());
@@ -113,6 +138,8 @@ impl Store {
     }
 
     async fn finish_rotation(&self, now: UnixTime) -> Result<Rotation, RotateError> {
+        // No old key goes for a new one that does not open here.
+        self.update_ring().map_err(RotateError::Ring)?;
         let mut rotation = Rotation::default();
         let (authorities, acme_secrets) = self.sealed_with_old_keys();
         for authority in authorities {

@@ -31,7 +31,7 @@ use crate::command::{AnnounceMember, Envelope, Operation, RequestId};
 use crate::feed::{Changes, Signal, Topic};
 use crate::raft::{AnswerError, ClockVerdict, ConfirmError, Leadership, Member, Model, WriteError};
 use crate::record::{Revision, Sealed};
-use crate::seal::{KeyRing, RecordName, SealError, SealProvider};
+use crate::seal::{KeyRing, RecordName, SealError, SealProvider, Witnesses};
 use crate::state::State;
 
 /// A handle on the replicated store.
@@ -336,7 +336,9 @@ impl Store {
         current.map_err(BackupError::NotCurrent)?;
         let member = self.member()?;
         let rows = member.rows().await.map_err(StoppedError::from)?;
-        backup::backup(rows, &*self.0.seal, member.identity().cluster_id, now)
+        let witnesses = self.read(Witnesses::of);
+        let wrap = |context: &[u8], key: &SecretBytes| witnesses.wrap(&*self.0.seal, context, key);
+        backup::backup(rows, wrap, member.identity().cluster_id, now)
     }
 
     /// Makes this member's state one that no log leads to: the command is applied here, in memory,

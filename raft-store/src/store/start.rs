@@ -14,7 +14,7 @@ use crate::codec::DecodeError;
 use crate::command::{AddDataKey, AnnounceMember, AnnounceOutcome};
 use crate::raft::{Member, ReadyError, StartError, StartOptions, WriteError};
 use crate::record::MemberProfile;
-use crate::seal::{KeyRing, SealError, SealProviderError, new_data_key};
+use crate::seal::{KeyRing, SealError, SealProviderError, Witnesses, new_data_key};
 use crate::state::LoadError;
 use crate::storage::data_dir::{DataDir, LockError};
 use crate::storage::{Memory, OpenGuard, StorageError};
@@ -151,7 +151,8 @@ async fn open_keys(store: &Store) -> Result<(), OpenError> {
         // Of several members that come here at once, one is first; its key is everybody's.
         let seal = &*store.0.seal;
         seal.create().map_err(OpenError::Seal)?;
-        let key = new_data_key(FIRST_DATA_KEY, seal).map_err(OpenError::Seal)?;
+        let witnesses = store.read(Witnesses::of);
+        let key = new_data_key(FIRST_DATA_KEY, &witnesses, seal).map_err(OpenError::Seal)?;
         let proposal = Proposal::new(store.0.clock.now());
         let added = store.propose(AddDataKey { key }, proposal).await;
         added.map_err(OpenError::FirstKey)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use identity::clock::UnixTime;
 use identity::secret::SecretBytes;
+use raft_store::backup::BackupError;
 use raft_store::{
     AcmeSecret, AcmeSecretKind, AddDataKey, AuthorityKind, AuthorityOutcome, AuthorityRecord,
     AuthorityState, CreateInvite, DataKey, FileSeal, InviteId, InviteRecord, KeepAcmeSecret,
@@ -214,6 +215,75 @@ async fn a_rotation_without_the_seal_key_says_so_and_leaves_all_as_it_was() {
     };
     assert!(location.ends_with("seal.key"), "{location}");
     assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_key_that_was_replaced_seals_nothing_and_is_not_handed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.limits.seals = 4;
+    let (store, driver) = Store::start(options, STARTS).await.unwrap();
+    prepare(&store, AuthorityKind::Jwt, "a").await;
+    let path = dir.path().join("seal.key");
+    let file = FileSeal::at(&path);
+    let right = std::fs::read(&path).unwrap();
+    store.check_seal_key().unwrap();
+    assert!(store.export_seal_key(&file).unwrap().expose() == right);
+    std::fs::write(&path, [9; 32]).unwrap();
+    let is_wrong = |error: &SealProviderError| matches!(error, SealProviderError::Wrong { .. });
+    assert!(is_wrong(&store.check_seal_key().unwrap_err()));
+    assert!(is_wrong(&store.export_seal_key(&file).err().unwrap()));
+    let failed = store.rotate_data_key(NOW).await.unwrap_err();
+    let RotateError::Provider(cause) = &failed else {
+        panic!("{failed}");
+    };
+    assert!(is_wrong(cause), "{cause}");
+    assert!(cause.to_string().contains("seal.key"), "{cause}");
+    // Nor does it by itself when the key is worn, nor for a backup.
+    let name = RecordName::new("x");
+    store.seal(&name, &secret("x")).unwrap();
+    store.seal(&name, &secret("x")).unwrap();
+    assert_eq!(store.seal(&name, &secret("x")).unwrap().key_id, 1);
+    let failed = store.tend_data_keys(NOW).await.unwrap_err();
+    assert!(matches!(failed, RotateError::Provider(_)), "{failed}");
+    let failed = store.backup(NOW).await.err().unwrap();
+    assert!(matches!(failed, BackupError::Seal(_)), "{failed}");
+    assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+
+    std::fs::write(&path, right).unwrap();
+    store.check_seal_key().unwrap();
+    let rotation = store.tend_data_keys(NOW).await.unwrap().unwrap();
+    assert_eq!((rotation.data_key, rotation.resealed), (2, 1));
+    close(store, driver).await;
+    let (store, driver) = open(dir.path()).await.unwrap();
+    assert_eq!(opened(&store, AuthorityKind::Jwt, "a"), b"a");
+    close(store, driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_key_stays_when_the_new_one_was_sealed_by_a_member_with_another_seal_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let other = FileSeal::at(&dir.path().join("other.key"));
+    other.create().unwrap();
+    let context = [b"conclave data key ".as_slice(), &2_u32.to_be_bytes()].concat();
+    let wrapped = other.wrap(&context, &secret("data key")).unwrap();
+    let key = DataKey { id: 2, wrapped };
+    assert!(store.propose(AddDataKey { key }, proposal()).await.unwrap());
+    let is_refused = |failed: &RotateError| {
+        matches!(
+            failed,
+            RotateError::Ring(SealError::Provider {
+                id: 2,
+                source: SealProviderError::Wrong { .. }
+            })
+        )
+    };
+    let failed = store.tend_data_keys(NOW).await.unwrap_err();
+    assert!(is_refused(&failed), "{failed}");
+    let failed = store.rotate_data_key(NOW).await.unwrap_err();
+    assert!(matches!(failed, RotateError::Provider(_)), "{failed}");
     close(store, driver).await;
 }
 

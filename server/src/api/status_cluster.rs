@@ -82,6 +82,10 @@ pub(super) fn not_rotated(error: &RotateError) -> Status {
             source: SealError::Provider { source: cause, .. },
             ..
         } => without_seal_key(WHAT, cause),
+        RotateError::Ring(SealError::Provider { .. }) => {
+            failed(Code::FailedPrecondition, WHAT, chain(error))
+        }
+        RotateError::Ring(_) => failed(Code::Internal, WHAT, chain(error)),
         RotateError::Seal { source, .. } => {
             failed(Code::Internal, WHAT, format_args!("{error}: {source}"))
         }

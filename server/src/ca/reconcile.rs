@@ -5,6 +5,7 @@
 //! woken by changes of authorities and by a timer, so the usual case, a restart and a change of
 //! leader are one path. A step that fails is tried again with the next wake-up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use daemon::supervisor::Shutdown;
@@ -41,6 +42,8 @@ pub struct AuthorityTask {
     maker: AuthorityMaker,
     signer: Arc<Signer>,
     activation: Activation,
+    /// Whether the seal key opens the stored keys no more, as far as operators were told.
+    is_seal_key_lost: AtomicBool,
 }
 
 impl Ca {
@@ -82,6 +85,7 @@ impl Ca {
             maker,
             signer,
             activation,
+            is_seal_key_lost: AtomicBool::new(false),
         };
         if let Err(error) = task.load_issuers() {
             warn!(
@@ -135,6 +139,7 @@ impl AuthorityTask {
     /// The first step that failed; the records are as the step before left them.
     pub(crate) async fn settle(&self) -> Result<(), StepError> {
         let loaded = self.load_issuers();
+        self.check_seal_key();
         self.tend_data_keys().await;
         if !leadership::leads(&self.store) {
             return loaded;
@@ -148,6 +153,23 @@ impl AuthorityTask {
             }
         }
         loaded
+    }
+
+    /// Tells operators, once, that the seal key was replaced or taken away while this member runs.
+    fn check_seal_key(&self) {
+        let checked = self.store.check_seal_key();
+        let was_lost = self
+            .is_seal_key_lost
+            .swap(checked.is_err(), Ordering::Relaxed);
+        match checked {
+            Err(error) if !was_lost => warn!(
+                error = &error as &dyn std::error::Error,
+                "seal key does not open the stored keys any more: this member would not start again, and \
+                 seals nothing until that is mended"
+            ),
+            Ok(()) if was_lost => info!("seal key opens the stored keys again"),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Renews the data key when it is due. A failure must not keep authorities from their steps.

@@ -474,6 +474,41 @@ async fn member_without_its_seal_key_says_so_whatever_needs_the_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member_whose_seal_key_was_replaced_hands_it_to_nobody() {
+    let first = Host::founder().await;
+    let invite = first.invite().await;
+    let key = &first.config.seal_key_path;
+    let right = std::fs::read(key).unwrap();
+    std::fs::write(key, [9; 32]).unwrap();
+    let cause = format!("seal key {} is not the one", key.display());
+    let mut client = ClusterClient::new(until_listening(&first.config.socket_path).await);
+    let refused = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        assert!(status.message().contains(&cause), "{status:?}");
+    };
+    let asked = wire::CreateInviteRequest { ttl_s: 60 };
+    refused(client.create_invite(asked).await.unwrap_err());
+    refused(
+        client
+            .rotate_seal(wire::RotateSealRequest {})
+            .await
+            .unwrap_err(),
+    );
+
+    let host = Host::new(FirstStart::Continue);
+    let (heard, mut causes) = tokio::sync::mpsc::channel(32);
+    let tell = move |cause: &str| drop(heard.try_send(cause.to_owned()));
+    let (joined, ()) = tokio::join!(host.joins_telling(&invite, tell), async {
+        let told = causes.recv().await.expect("it is not let in with that key");
+        assert!(told.contains(&cause), "{told}");
+        std::fs::write(key, &right).unwrap();
+    });
+    joined.unwrap();
+    assert_eq!(std::fs::read(&host.config.seal_key_path).unwrap(), right);
+    first.invite().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn host_of_another_trust_domain_leaves_the_invite_unused() {
     let first = Host::founder().await;
     let invite = first.invite().await;

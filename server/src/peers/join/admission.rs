@@ -127,7 +127,7 @@ impl Admission {
     }
 
     fn seal_key(&self) -> Result<SecretBytes, Refusal> {
-        self.seal.export().map_err(internal)
+        self.store.export_seal_key(&self.seal).map_err(internal)
     }
 
     /// Uses up the invite. A member at the same address that is gone makes room: its host is the

@@ -49,7 +49,8 @@ impl Invitations {
             return Err(InvitationError::Ttl);
         }
         // An invite that this member could not honour is not made.
-        self.seal.export().map_err(InvitationError::SealKey)?;
+        let seal_key = self.store.export_seal_key(&self.seal);
+        drop(seal_key.map_err(InvitationError::SealKey)?);
         let now = self.clock.now();
         self.make_room(now).await?;
         let status = self.store.status().ok_or(InvitationError::Stopped)?;
@@ -141,8 +142,8 @@ pub enum InvitationError {
     /// The secret could not be made.
     #[error("the secret of the invite could not be made")]
     Secret(#[from] EnvelopeError),
-    /// This member's seal key is missing or unusable.
-    #[error("the seal key cannot be read")]
+    /// This member's seal key is missing, unusable, or not that of the cluster.
+    #[error("the seal key cannot be handed out")]
     SealKey(#[source] SealProviderError),
     /// The secret could not be sealed.
     #[error("the secret of the invite could not be sealed")]
