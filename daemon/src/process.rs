@@ -1,7 +1,8 @@
 //! What a process that holds signing keys does to itself before anything else.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -91,6 +92,13 @@ pub fn raise_open_files_limit() -> io::Result<Option<u64>> {
         },
     )?;
     Ok(limit.maximum)
+}
+
+/// Ends the process with this code and without its exit handlers, which take away what a thread of a library may be
+/// working with. All that was printed is written before.
+pub fn exit_at_once(code: u8) -> ! {
+    io::stdout().flush().ok();
+    signal_hook::low_level::exit(code.into())
 }
 
 /// Makes a data directory and its parents if it is not there.

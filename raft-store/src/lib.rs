@@ -57,7 +57,7 @@ pub use crate::record::{
 };
 pub use crate::seal::{FileSeal, RecordName, SealError, SealProvider, SealProviderError, Wrapped};
 pub use crate::state::{LoadError, State, StateHash};
-pub use crate::storage::StorageError;
+pub use crate::storage::{StorageError, all_closed_within};
 pub use crate::store::{
     CloseError, Driver, Identity, Limits, MembershipError, OpenError, Options, Proposal,
     ProposeError, ReadError, RotateError, Rotation, Start, Status, StoppedError, Store,

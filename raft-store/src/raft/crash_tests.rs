@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::storage::crash::{CRASH_AT, SYNCED_FILE, lose_power};
 use crate::storage::data_dir::DataDir;
 use crate::storage::snapshot::Snapshot;
-use crate::storage::{Memory, OpenGuard};
+use crate::storage::{FilesClosed, Memory, OpenGuard};
 use crate::store::Start;
 
 const DIR: &str = "RAFT_STORE_CRASH_DIR";
@@ -80,13 +80,13 @@ fn within() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(60)
 }
 
-async fn start(path: &Path) -> (Arc<Member>, Arc<Model>, tokio::sync::mpsc::Receiver<()>) {
+async fn start(path: &Path) -> (Arc<Member>, Arc<Model>, FilesClosed) {
     let (started, gone) = try_start(path).await;
     let (member, model) = started.unwrap();
     (member, model, gone)
 }
 
-async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
+async fn try_start(path: &Path) -> (Started, FilesClosed) {
     let (guard, gone) = OpenGuard::new();
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     let options = StartOptions {
@@ -107,10 +107,10 @@ async fn try_start(path: &Path) -> (Started, tokio::sync::mpsc::Receiver<()>) {
     (started, gone)
 }
 
-async fn stop(member: Arc<Member>, mut gone: tokio::sync::mpsc::Receiver<()>) {
+async fn stop(member: Arc<Member>, gone: FilesClosed) {
     member.shut_down().await.unwrap();
     drop(member);
-    assert_eq!(gone.recv().await, None);
+    gone.wait().await;
 }
 
 async fn write(member: &Member, number: u64) {
@@ -309,7 +309,7 @@ crash_in_install! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_of_a_newer_version_stops_the_member_and_is_never_skipped() {
     let temp = tempfile::tempdir().unwrap();
-    let (member, model, mut gone) = start(temp.path()).await;
+    let (member, model, gone) = start(temp.path()).await;
     write(&member, 0).await;
     let mut newer = encode_envelope(&command(1));
     newer[0] += 1;
@@ -321,7 +321,7 @@ async fn a_command_of_a_newer_version_stops_the_member_and_is_never_skipped() {
     );
     drop(member.shut_down().await);
     drop((member, model));
-    assert_eq!(gone.recv().await, None);
+    gone.wait().await;
 
     let (error, _) = try_start(temp.path()).await;
     assert!(matches!(error, Err(StartError::Newer(_))));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::clock::SystemClock;
-use tokio::sync::mpsc;
 use wire::peer_request::Request;
 use wire::snapshot_chunk::Part;
 
@@ -16,7 +15,7 @@ use crate::peer::NoPeers;
 use crate::state::State;
 use crate::storage::data_dir::DataDir;
 use crate::storage::log_db::LogDb;
-use crate::storage::{Memory, OpenGuard, StorageError};
+use crate::storage::{FilesClosed, Memory, OpenGuard, StorageError};
 use crate::store::Start;
 
 const CLUSTER: [u8; 16] = [7; 16];
@@ -37,7 +36,7 @@ fn joined() -> Start {
 }
 
 /// What a member starts with, and what ends once it has closed its files.
-fn options(path: &Path, start: Start) -> (StartOptions, mpsc::Receiver<()>) {
+fn options(path: &Path, start: Start) -> (StartOptions, FilesClosed) {
     let (guard, gone) = OpenGuard::new();
     let dir = Arc::new(DataDir::lock(path, guard).ok().unwrap());
     let options = StartOptions {
@@ -101,22 +100,22 @@ fn assert_untouched(model: &Model) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_killed_before_it_heard_anything_makes_no_cluster_of_its_own() {
     let temp = tempfile::tempdir().unwrap();
-    let (first, mut gone) = options(temp.path(), joined());
+    let (first, gone) = options(temp.path(), joined());
     let (member, _) = Member::start(first).await.unwrap();
     member.shut_down().await.unwrap();
     drop(member);
-    gone.recv().await;
-    let (alone, mut gone) = options(temp.path(), Start::Alone);
+    gone.wait().await;
+    let (alone, gone) = options(temp.path(), Start::Alone);
     let refused = Member::start(alone).await.err();
     assert!(matches!(refused, Some(StartError::NotAlone)));
-    gone.recv().await;
+    gone.wait().await;
     let address = "here".to_owned();
-    let (again, mut gone) = options(temp.path(), Start::Member { address });
+    let (again, gone) = options(temp.path(), Start::Member { address });
     let (member, model) = Member::start(again).await.unwrap();
     assert_untouched(&model);
     member.shut_down().await.unwrap();
     drop(member);
-    gone.recv().await;
+    gone.wait().await;
     let left = options(temp.path(), joined()).0;
     let db = LogDb::open(&left.dir.raft(), &left.memory).unwrap();
     let log = LogStore::open(Arc::new(db)).unwrap();

@@ -113,14 +113,14 @@ async fn a_directory_is_not_free_before_a_snapshot_that_nobody_waits_for_is_comp
     use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _};
 
     let temp = tempfile::tempdir().unwrap();
-    let (guard, mut gone) = OpenGuard::new();
+    let (guard, gone) = OpenGuard::new();
     let (mut machine, model) = guarded_machine(temp.path(), guard);
     write_rows(&machine, &model);
     let mut builder = machine.get_snapshot_builder().await;
     drop(machine);
     assert!(builder.build_snapshot().now_or_never().is_none());
     drop(builder);
-    assert_eq!(gone.recv().await, None);
+    gone.wait().await;
     let snapshots = crate::storage::data_dir::list(&temp.path().join("snapshots")).unwrap();
     let [complete] = snapshots.as_slice() else {
         panic!("{snapshots:?}");

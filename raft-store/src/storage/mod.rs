@@ -7,28 +7,15 @@ pub(crate) mod data_dir;
 pub(crate) mod flusher;
 pub(crate) mod founding;
 pub(crate) mod log_db;
+mod open_files;
 mod options;
 pub(crate) mod snapshot;
 pub(crate) mod state_db;
 pub(crate) mod transfer;
 
-use tokio::sync::mpsc;
-
+pub use self::open_files::all_closed_within;
+pub(crate) use self::open_files::{FilesClosed, OpenGuard};
 pub(crate) use self::options::Memory;
-
-/// Held by everything that has files open. When the last clone is gone, the directory is free.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenGuard(
-    #[expect(dead_code, reason = "only its drop matters")] mpsc::Sender<()>,
-);
-
-impl OpenGuard {
-    /// A guard, and what ends when the last clone of it is dropped.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<()>) {
-        let (guard, gone) = mpsc::channel(1);
-        (Self(guard), gone)
-    }
-}
 
 /// Why the disk did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use identity::clock::{Clock, UnixTime};
 use identity::secret::SecretBytes;
 use parking_lot::RwLock;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::cluster::MembershipError;
@@ -33,6 +33,7 @@ use crate::raft::{AnswerError, ClockVerdict, ConfirmError, Leadership, Member, M
 use crate::record::{Revision, Sealed};
 use crate::seal::{KeyRing, RecordName, SealError, SealProvider, Witnesses};
 use crate::state::State;
+use crate::storage::FilesClosed;
 
 /// A handle on the replicated store.
 #[derive(Clone)]
@@ -47,6 +48,7 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     /// What the others are told of this member.
     announcement: AnnounceMember,
+    files: FilesClosed,
     seal: Box<dyn SealProvider>,
     ring: RwLock<KeyRing>,
     limits: Limits,
@@ -57,7 +59,7 @@ struct Inner {
 /// The store's own life, for the supervisor.
 pub struct Driver {
     member: std::sync::Weak<Member>,
-    files: mpsc::Receiver<()>,
+    files: FilesClosed,
 }
 
 /// How to propose.
@@ -376,6 +378,18 @@ impl Store {
         Ok(closed.map_err(StoppedError::from)?)
     }
 
+    /// Ends the store as [`Self::close`] does, also one that stopped by itself, and returns once its files are closed
+    /// and its directory is free.
+    ///
+    /// # Errors
+    /// As [`Self::close`]; the files are closed nevertheless.
+    pub async fn release(self) -> Result<(), CloseError> {
+        let files = self.0.files.clone();
+        let closed = self.close().await;
+        files.wait().await;
+        closed
+    }
+
     fn member(&self) -> Result<Arc<Member>, StoppedError> {
         let member = self.0.member.read();
         member.clone().ok_or_else(StoppedError::closed)
@@ -392,8 +406,9 @@ impl Driver {
     /// Lives as long as the store. Returns once the store is closed and its directory is free.
     ///
     /// # Errors
-    /// The store stopped by itself: nothing will be written any more, the process should end.
-    pub async fn run(mut self) -> Result<(), StoppedError> {
+    /// The store stopped by itself: nothing will be written any more, the process should end. Told at once, while its
+    /// files are open still; [`Store::release`] closes them.
+    pub async fn run(self) -> Result<(), StoppedError> {
         let stopped = match self.member.upgrade() {
             Some(member) => Some(member.stopped().await),
             None => None,
@@ -404,8 +419,7 @@ impl Driver {
         {
             return Err(stopped.into());
         }
-        // Ends when the last file is closed.
-        while self.files.recv().await.is_some() {}
+        self.files.wait().await;
         Ok(())
     }
 }

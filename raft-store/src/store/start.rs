@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{Driver, Identity, Inner, OpenError, Options, Proposal, Start, Store};
@@ -17,12 +17,12 @@ use crate::record::MemberProfile;
 use crate::seal::{KeyRing, SealError, SealProviderError, Witnesses, new_data_key};
 use crate::state::LoadError;
 use crate::storage::data_dir::{DataDir, LockError};
-use crate::storage::{Memory, OpenGuard, StorageError};
+use crate::storage::{FilesClosed, Memory, OpenGuard, StorageError};
 
 pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError> {
     let announcement = announcement(&options);
     let path = options.data_dir;
-    let (guard, mut files) = OpenGuard::new();
+    let (guard, files) = OpenGuard::new();
     let dir = DataDir::lock(&path, guard).map_err(|error| match error {
         LockError::Taken => OpenError::Locked { path: path.clone() },
         LockError::Storage(error) => storage_error(&path, error),
@@ -46,7 +46,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
     let (member, model) = match Member::start(start).await {
         Ok(started) => started,
         Err(error) => {
-            wait_until_free(&mut files).await;
+            wait_until_free(&files).await;
             return Err(start_error(&path, error));
         }
     };
@@ -59,6 +59,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
         member: RwLock::new(Some(member)),
         leadership,
         announcement,
+        files: files.clone(),
         seal,
         ring: RwLock::new(KeyRing::new(limits.seals)),
         limits,
@@ -68,7 +69,7 @@ pub(super) async fn open(options: Options) -> Result<(Store, Driver), OpenError>
     if let Err(error) = update_ring(&store) {
         // Already failing, and the log has everything: how the end went changes nothing.
         drop(store.close().await);
-        wait_until_free(&mut files).await;
+        wait_until_free(&files).await;
         return Err(error);
     }
     let driver = Driver {
@@ -139,8 +140,8 @@ pub(super) fn identity_in(data_dir: &Path) -> Result<Option<Identity>, OpenError
 }
 
 /// Waits until a store that failed has closed its files, so that the next try finds them free.
-async fn wait_until_free(files: &mut mpsc::Receiver<()>) {
-    if tokio::time::timeout(CLOSING, files.recv()).await.is_err() {
+async fn wait_until_free(files: &FilesClosed) {
+    if tokio::time::timeout(CLOSING, files.wait()).await.is_err() {
         tracing::warn!("store files are still open");
     }
 }

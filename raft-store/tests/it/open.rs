@@ -74,6 +74,24 @@ async fn a_second_store_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stopped_by_itself_is_released_while_others_have_a_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, away) = (dir.path().join("store"), dir.path().join("away"));
+    let (store, driver) = open(dir.path()).await.unwrap();
+    let handle = store.clone();
+    fs::rename(&place, &away).unwrap();
+    driver.run().await.unwrap_err();
+    fs::rename(&away, &place).unwrap();
+    let refused = open(dir.path()).await;
+    assert!(matches!(refused, Err(OpenError::Locked { .. })));
+    // It had stopped, and says so.
+    drop(store.release().await);
+    let (store, driver) = open(dir.path()).await.unwrap();
+    close(store, driver).await;
+    drop(handle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_secret_opens_after_a_restart_under_its_own_name_only() {
     let dir = tempfile::tempdir().unwrap();
     let (store, driver) = open(dir.path()).await.unwrap();

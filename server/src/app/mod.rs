@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use daemon::log::LogControl;
-use daemon::supervisor::{Shutdown, Supervisor};
+use daemon::supervisor::{Shutdown, Supervisor, SupervisorError};
 use identity::clock::{Clock, SystemClock};
 use identity::tls::{SharedTlsMaterial, TlsMaterial};
 use raft_store::{Driver, Store};
 
 use self::parts::{Parts, attestation, federation, upstream};
-use self::registry::{drive, open_store, wait_until_ready};
+use self::registry::{drive, open_store, release, wait_until_ready};
 use crate::ca::{AuthorityTask, Ca, Policy, UpstreamTrouble};
 use crate::cluster::ClusterControl;
 use crate::config::Config;
@@ -130,9 +130,9 @@ impl App {
                 member,
             }),
             Err(error) => {
-                drop(store);
                 drained.request();
                 stop(supervisor).await;
+                release(store).await;
                 Err(error)
             }
         }
@@ -153,13 +153,18 @@ impl App {
         &self.store
     }
 
-    /// Runs until SIGTERM, SIGINT, the requested shutdown, or the first failure.
+    /// Runs until SIGTERM, SIGINT, the requested shutdown, or the first failure; then stops all parts and closes the
+    /// store, also one that failed.
     ///
     /// # Errors
     ///
     /// The part that failed and why.
     pub async fn run(self) -> anyhow::Result<()> {
         let ended = self.supervisor.run(STOP_WITHIN).await;
+        // Who gives a second signal waits for nothing any more.
+        if !matches!(ended, Err(SupervisorError::Forced { .. })) {
+            release(self.store).await;
+        }
         drop(self.member);
         Ok(ended?)
     }

@@ -65,6 +65,20 @@ pub(super) async fn drive(
     Ok(running.await?)
 }
 
+/// Closes the store, unless it is closed, after whatever the parts ended with: one that stopped by itself has its files
+/// open still, and threads that work with them.
+pub(super) async fn release(store: Store) {
+    match tokio::time::timeout(CLOSES_WITHIN, store.release()).await {
+        Ok(Ok(())) => {}
+        // Most likely what the server ended with, and the log has everything.
+        Ok(Err(error)) => {
+            let cause = daemon::supervisor::chain(&error);
+            tracing::debug!(cause, "the store was closed after a failure");
+        }
+        Err(_) => tracing::warn!("files of the store are still open"),
+    }
+}
+
 /// Lets another member lead before this one goes, so that no write waits for an election.
 async fn hand_over(store: &Store) {
     let is_leader = store.status().is_some_and(|status| status.is_leader);
@@ -101,6 +115,9 @@ const STORE_STARTS: Duration = Duration::from_secs(120);
 
 /// How long another member may take to take the lead when this one stops.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the store may take to close its files.
+const CLOSES_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the store waits for the endpoints when the server stops.
 const STORE_WAITS: Duration = Duration::from_secs(7);

@@ -25,7 +25,7 @@ use proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, CountEntriesRequest};
 use proto::spire::api::server::svid::v1::MintX509svidRequest;
 use proto::spire::api::server::svid::v1::svid_client::SvidClient;
-use raft_store::AuthorityKind;
+use raft_store::{AuthorityKind, Proposal};
 use rustls_pki_types::ServerName;
 use server::app::{App, StoppedEarly};
 use server::config::{Cluster, Config, FirstStart};
@@ -572,6 +572,31 @@ async fn first_start_without_data_needs_to_be_told_what_it_is() {
         refused.contains("come back as a new member only"),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_is_removed_ends_with_the_reason_and_with_its_files_closed() {
+    let first = Host::founder().await;
+    let mut second = first.invites_another().await;
+    first.is_one_of(2).await;
+    let Member {
+        store, mut task, ..
+    } = second.running.take().unwrap();
+    let removed = store.status().unwrap().member_id;
+    let proposal = Proposal::new(SystemClock.now());
+    let store_of_first = &first.member().store;
+    store_of_first
+        .remove_member(removed, proposal)
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(DEADLINE, task.join_next()).await;
+    let reason = ended.unwrap().unwrap().unwrap().unwrap_err();
+    let reason = chain(reason.as_ref());
+    assert!(reason.contains("was removed"), "{reason}");
+    // Not that its directory is in use, though somebody has a handle of the store.
+    let refused = chain(second.start().await.unwrap_err().as_ref());
+    assert!(refused.contains("was removed"), "{refused}");
+    drop(store);
 }
 
 #[tokio::test(flavor = "multi_thread")]
