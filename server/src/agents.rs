@@ -2,6 +2,7 @@
 //!
 //! How they are admitted is the business of [`crate::attest`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use identity::trust_domain::TrustDomain;
 use proto::convert::agent::{AgentFilter, AgentView};
 use raft_store::{
     AgentRecord, BanAgent, CreateJoinToken, CreateJoinTokenOutcome, DeleteAgent, JoinTokenHash,
-    Operation, Proposal, ProposeError, ReadError, Sequence, SetAgentVersion, Store,
+    Operation, Proposal, ProposeError, ReadError, Sequence, SetAgentVersion, State, Store,
 };
+
+use crate::walk::{Rows, walk};
 
 /// The attested agents.
 #[derive(Clone, Debug)]
@@ -74,34 +77,58 @@ impl Agents {
     }
 
     /// How many agents `filter` admits.
-    pub fn count(&self, filter: &AgentFilter) -> usize {
-        self.store.read(|state| {
-            if *filter == AgentFilter::default() {
-                return state.agent_count();
-            }
-            state
-                .agents_after(None)
-                .filter(|(_, agent)| filter.admits(&view(agent)))
-                .count()
+    pub async fn count(&self, filter: &AgentFilter) -> usize {
+        if *filter == AgentFilter::default() {
+            return self.store.read(State::agent_count);
+        }
+        let mut count = 0;
+        self.walk(filter, None, |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
         })
+        .await;
+        count
     }
 
     /// Up to `limit` agents that `filter` admits, from the one after `after` on.
-    pub fn list(&self, filter: &AgentFilter, after: Option<Sequence>, limit: usize) -> AgentPage {
-        self.store.read(|state| {
-            let mut page = AgentPage {
-                agents: Vec::new(),
-                last: None,
-            };
-            let admitted = state
-                .agents_after(after)
-                .filter(|(_, agent)| filter.admits(&view(agent)));
-            for (sequence, agent) in admitted.take(limit) {
-                page.agents.push(Arc::clone(agent));
-                page.last = Some(sequence);
+    pub async fn list(
+        &self,
+        filter: &AgentFilter,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> AgentPage {
+        let mut page = AgentPage {
+            agents: Vec::new(),
+            last: None,
+        };
+        self.walk(filter, after, |sequence, agent| {
+            page.agents.push(Arc::clone(agent));
+            page.last = Some(sequence);
+            if page.agents.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
-            page
         })
+        .await;
+        page
+    }
+
+    /// Shows `visit` the agents after `after` that `filter` admits, until it has seen enough.
+    async fn walk(
+        &self,
+        filter: &AgentFilter,
+        after: Option<Sequence>,
+        mut visit: impl FnMut(Sequence, &Arc<AgentRecord>) -> ControlFlow<()>,
+    ) {
+        walk(&self.store, after, all, |sequence, agent| {
+            if filter.admits(&view(agent)) {
+                visit(sequence, agent)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await;
     }
 
     /// Turns an agent away until it is deleted; says whether there is one.
@@ -233,6 +260,11 @@ pub enum JoinTokenError {
 /// How long the absence of an agent may take to confirm.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
+/// The agents after `after`.
+fn all(state: &State, after: Option<Sequence>) -> Rows<'_, AgentRecord> {
+    Box::new(state.agents_after(after))
+}
+
 /// What the API tells of an agent.
 pub fn view(agent: &AgentRecord) -> AgentView<'_> {
     AgentView {
@@ -271,4 +303,65 @@ fn alias_entry(
         additional_attributes: None,
         created_at: now,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, poll};
+    use raft_store::AttestAgent;
+
+    use crate::testing::{HOUR, NOW, TestStore, trust_domain};
+    use crate::walk::PART;
+
+    use super::*;
+
+    const COUNT: usize = PART + 100;
+
+    fn numbered(number: usize) -> AttestAgent {
+        let path = format!("/spire/agent/x/{number}");
+        AttestAgent {
+            spiffe_id: SpiffeId::from_parts(&trust_domain(), &path).unwrap(),
+            attestation_type: "x".into(),
+            serial: "1".into(),
+            not_after: NOW.saturating_add(HOUR),
+            can_reattest: number.is_multiple_of(1_000),
+            selectors: std::iter::empty().collect(),
+            redeem: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn agents_can_be_written_while_others_are_listed_and_counted() {
+        let test = TestStore::create().await;
+        let agents = Agents::new(test.store.clone(), test.clock(), trust_domain());
+        let admissions = (0..COUNT).map(|number| agents.propose(numbered(number)));
+        let mut admissions = futures_util::stream::iter(admissions).buffer_unordered(256);
+        while let Some(admitted) = admissions.next().await {
+            admitted.unwrap();
+        }
+        let filter = AgentFilter {
+            can_reattest: Some(true),
+            ..AgentFilter::default()
+        };
+        let mut counting = std::pin::pin!(agents.count(&filter));
+        let mut listing = std::pin::pin!(agents.list(&filter, None, usize::MAX));
+        assert!(poll!(counting.as_mut()).is_pending());
+        assert!(poll!(listing.as_mut()).is_pending());
+        assert!(agents.ban(&numbered(1).spiffe_id).await.unwrap());
+        assert_eq!(counting.await, 5);
+        let whole = listing.await.agents;
+        assert_eq!(whole.len(), 5);
+
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let page = agents.list(&filter, after, 2).await;
+            if page.agents.is_empty() {
+                break;
+            }
+            paged.extend(page.agents);
+            after = page.last;
+        }
+        assert_eq!(paged, whole);
+        assert_eq!(agents.count(&AgentFilter::default()).await, COUNT);
+    }
 }

@@ -30,3 +30,4 @@ pub mod template;
 mod testing;
 mod time_check;
 pub mod upstream;
+mod walk;

@@ -30,7 +30,7 @@ impl Agents {
     }
 
     pub(crate) fn find(&self, spiffe_id: &SpiffeId) -> Option<(Sequence, &Arc<AgentRecord>)> {
-        self.by_id.candidates(spiffe_id).find_map(|sequence| {
+        self.by_id.candidates(spiffe_id, None).find_map(|sequence| {
             let agent = self.table.record(&sequence)?;
             (agent.spiffe_id == *spiffe_id).then_some((sequence, agent))
         })

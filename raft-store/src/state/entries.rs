@@ -42,30 +42,33 @@ impl Entries {
     }
 
     pub(crate) fn find(&self, id: &EntryId) -> Option<(Sequence, &Arc<RegistrationEntry>)> {
-        self.by_id.candidates(id).find_map(|sequence| {
+        self.by_id.candidates(id, None).find_map(|sequence| {
             let entry = self.table.record(&sequence)?;
             (entry.id == *id).then_some((sequence, entry))
         })
     }
 
-    pub(crate) fn by_parent(
-        &self,
+    pub(crate) fn by_parent<'a>(
+        &'a self,
         parent: &SpiffeId,
-    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        after: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &'a Arc<RegistrationEntry>)> + use<'a> {
         let parent = parent.clone();
-        self.matching(self.by_parent.candidates(&parent), move |entry| {
+        self.matching(self.by_parent.candidates(&parent, after), move |entry| {
             entry.parent_id == parent
         })
     }
 
-    pub(crate) fn by_spiffe_id(
-        &self,
+    pub(crate) fn by_spiffe_id<'a>(
+        &'a self,
         spiffe_id: &SpiffeId,
-    ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
+        after: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &'a Arc<RegistrationEntry>)> + use<'a> {
         let spiffe_id = spiffe_id.clone();
-        self.matching(self.by_spiffe_id.candidates(&spiffe_id), move |entry| {
-            entry.spiffe_id == spiffe_id
-        })
+        self.matching(
+            self.by_spiffe_id.candidates(&spiffe_id, after),
+            move |entry| entry.spiffe_id == spiffe_id,
+        )
     }
 
     pub(crate) fn federating_with(
@@ -73,9 +76,10 @@ impl Entries {
         trust_domain: &TrustDomain,
     ) -> impl Iterator<Item = (Sequence, &Arc<RegistrationEntry>)> {
         let trust_domain = trust_domain.clone();
-        self.matching(self.by_federation.candidates(&trust_domain), move |entry| {
-            entry.federates_with.contains(&trust_domain)
-        })
+        self.matching(
+            self.by_federation.candidates(&trust_domain, None),
+            move |entry| entry.federates_with.contains(&trust_domain),
+        )
     }
 
     /// Another entry with the same parent, SPIFFE ID and selectors.
@@ -86,7 +90,7 @@ impl Entries {
     ) -> Option<&Arc<RegistrationEntry>> {
         let likeness_sought = likeness(entry);
         self.by_likeness
-            .candidates(&likeness_sought)
+            .candidates(&likeness_sought, None)
             .filter(|sequence| Some(*sequence) != except)
             .filter_map(|sequence| self.table.record(&sequence))
             .find(|other| likeness(other) == likeness_sought)
@@ -216,7 +220,7 @@ impl Entries {
     /// Lets the entry use the bytes of its siblings: with a hundred thousand entries under a
     /// thousand parents, their ids would otherwise be a fifth of the memory.
     fn share_ids(&self, entry: &mut RegistrationEntry) {
-        let sibling = self.by_parent(&entry.parent_id).next();
+        let sibling = self.by_parent(&entry.parent_id, None).next();
         if let Some(parent_id) = sibling.map(|(_, sibling)| sibling.parent_id.clone()) {
             entry.parent_id = parent_id;
         }

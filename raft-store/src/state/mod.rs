@@ -88,12 +88,6 @@ impl State {
         self.entries.find(id).map(|(_, entry)| entry)
     }
 
-    /// The place of an entry in the order of creation.
-    #[must_use]
-    pub fn entry_sequence(&self, id: &EntryId) -> Option<Sequence> {
-        self.entries.find(id).map(|(sequence, _)| sequence)
-    }
-
     /// Number of entries.
     #[must_use]
     pub fn entry_count(&self) -> usize {
@@ -108,20 +102,22 @@ impl State {
         self.entries.after(sequence)
     }
 
-    /// Entries with this parent, in order of creation.
-    pub fn entries_by_parent(
-        &self,
+    /// Entries with this parent, created after `sequence`, or all, in order of creation.
+    pub fn entries_by_parent<'a>(
+        &'a self,
         parent: &SpiffeId,
-    ) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
-        self.entries.by_parent(parent).map(|(_, entry)| entry)
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &'a Arc<RegistrationEntry>)> + use<'a> {
+        self.entries.by_parent(parent, sequence)
     }
 
-    /// Entries with this SPIFFE ID, in order of creation.
-    pub fn entries_by_spiffe_id(
-        &self,
+    /// Entries with this SPIFFE ID, created after `sequence`, or all, in order of creation.
+    pub fn entries_by_spiffe_id<'a>(
+        &'a self,
         spiffe_id: &SpiffeId,
-    ) -> impl Iterator<Item = &Arc<RegistrationEntry>> {
-        self.entries.by_spiffe_id(spiffe_id).map(|(_, entry)| entry)
+        sequence: Option<Sequence>,
+    ) -> impl Iterator<Item = (Sequence, &'a Arc<RegistrationEntry>)> + use<'a> {
+        self.entries.by_spiffe_id(spiffe_id, sequence)
     }
 
     /// Entries that federate with this trust domain, in order of creation.

@@ -32,7 +32,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn find(&self, id: RequestId) -> Option<&Arc<RequestRecord>> {
-        let mut candidates = self.by_id.candidates(&id);
+        let mut candidates = self.by_id.candidates(&id, None);
         candidates.find_map(|sequence| {
             let record = self.table.record(&sequence)?;
             (record.id == id).then_some(record)

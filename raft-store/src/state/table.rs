@@ -134,13 +134,20 @@ impl HashIndex {
         self.0.remove(&(hash(key) | sequence.as_u64()));
     }
 
-    /// Records that may contain `key`, in order of creation.
+    /// Records created after `after`, or all, that may contain `key`, in order of creation.
     pub(crate) fn candidates<K: Hash + ?Sized>(
         &self,
         key: &K,
+        after: Option<Sequence>,
     ) -> impl Iterator<Item = Sequence> + use<'_, K> {
+        use std::ops::Bound;
         let hash = hash(key);
-        let members = self.0.range(hash..=hash | SEQUENCE_MASK);
+        let last = hash | SEQUENCE_MASK;
+        // No record has a greater sequence than the mask.
+        let from = after.map_or(Bound::Included(hash), |after| {
+            Bound::Excluded(hash | after.as_u64().min(SEQUENCE_MASK))
+        });
+        let members = self.0.range((from, Bound::Included(last)));
         members.map(|member| Sequence::new(member & SEQUENCE_MASK))
     }
 }

@@ -109,7 +109,7 @@ async fn of_fifty_attestations_with_one_token_exactly_one_succeeds() {
         }
     }
     assert_eq!(serials.len(), 1);
-    assert_eq!(world.agents.count(&AgentFilter::default()), 1);
+    assert_eq!(world.agents.count(&AgentFilter::default()).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,8 +324,8 @@ async fn a_token_may_give_its_agent_a_second_name() {
     let entries = || {
         world.test.store.read(|state| {
             state
-                .entries_by_spiffe_id(&alias)
-                .cloned()
+                .entries_by_spiffe_id(&alias, None)
+                .map(|(_, entry)| Arc::clone(entry))
                 .collect::<Vec<_>>()
         })
     };

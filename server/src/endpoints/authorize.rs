@@ -146,8 +146,8 @@ impl Authorizer {
     ) -> bool {
         self.store.read(|state: &State| {
             state
-                .entries_by_spiffe_id(spiffe_id)
-                .any(|entry| holds(entry))
+                .entries_by_spiffe_id(spiffe_id, None)
+                .any(|(_, entry)| holds(entry))
         })
     }
 

@@ -18,11 +18,11 @@ pub fn authorized(state: &State, agent: &AgentRecord) -> Vec<Arc<RegistrationEnt
     let mut seen_parents = HashSet::new();
     let mut parents = roots(state, agent);
     while let Some(parent) = parents.pop() {
-        let mut children = state.entries_by_parent(&parent).peekable();
+        let mut children = state.entries_by_parent(&parent, None).peekable();
         if children.peek().is_none() || !seen_parents.insert(parent.clone()) {
             continue;
         }
-        for child in children {
+        for (_, child) in children {
             if is_in_domain(child, agent.spiffe_id.trust_domain()) {
                 parents.push(child.spiffe_id.clone());
                 found.push(Arc::clone(child));
@@ -63,7 +63,7 @@ pub fn authorized_entry(
         if parent.is_server() {
             continue;
         }
-        for above in state.entries_by_spiffe_id(&parent) {
+        for (_, above) in state.entries_by_spiffe_id(&parent, None) {
             if applies(above, agent) {
                 return Some(Arc::clone(entry));
             }
@@ -83,9 +83,9 @@ fn aliases(state: &State, agent: &AgentRecord) -> Vec<SpiffeId> {
     }
     let server = SpiffeId::server(agent.spiffe_id.trust_domain());
     state
-        .entries_by_parent(&server)
-        .filter(|entry| applies(entry, agent))
-        .map(|entry| entry.spiffe_id.clone())
+        .entries_by_parent(&server, None)
+        .filter(|(_, entry)| applies(entry, agent))
+        .map(|(_, entry)| entry.spiffe_id.clone())
         .collect()
 }
 

@@ -7,7 +7,10 @@ mod authorized;
 mod filter;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use raft_store::{
     AgentRecord, CreateEntries, CreateEntryOutcome, DeleteEntries, EntryChange, Operation,
     Proposal, ProposeError, ReadError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
 };
+
+use crate::walk::{Rows, walk};
 
 pub(crate) use authorized::{applies, is_in_domain, roots};
 pub use authorized::{authorized, authorized_entry};
@@ -73,34 +78,63 @@ impl Entries {
     }
 
     /// How many entries `filter` admits.
-    pub fn count(&self, filter: &EntryFilter) -> usize {
-        self.store.read(|state| {
-            if filter::is_all(filter) {
-                return state.entry_count();
-            }
-            let mut count = 0;
-            scan(state, filter, None, |_, _| {
-                count += 1;
-                true
-            });
-            count
+    pub async fn count(&self, filter: &EntryFilter) -> usize {
+        if filter::is_all(filter) {
+            return self.store.read(State::entry_count);
+        }
+        let mut count = 0;
+        self.walk(filter, None, |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
         })
+        .await;
+        count
     }
 
     /// Up to `limit` entries that `filter` admits, from the one after `after` on.
-    pub fn list(&self, filter: &EntryFilter, after: Option<Sequence>, limit: usize) -> EntryPage {
-        self.store.read(|state| {
-            let mut page = EntryPage {
-                entries: Vec::new(),
-                last: None,
-            };
-            scan(state, filter, after, |sequence, entry| {
-                page.entries.push(Arc::clone(entry));
-                page.last = Some(sequence);
-                page.entries.len() < limit
-            });
-            page
+    pub async fn list(
+        &self,
+        filter: &EntryFilter,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> EntryPage {
+        let mut page = EntryPage {
+            entries: Vec::new(),
+            last: None,
+        };
+        self.walk(filter, after, |sequence, entry| {
+            page.entries.push(Arc::clone(entry));
+            page.last = Some(sequence);
+            if page.entries.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })
+        .await;
+        page
+    }
+
+    /// Shows `visit` the entries after `after` that `filter` admits, until it has seen enough.
+    async fn walk(
+        &self,
+        filter: &EntryFilter,
+        after: Option<Sequence>,
+        mut visit: impl FnMut(Sequence, &Arc<RegistrationEntry>) -> ControlFlow<()>,
+    ) {
+        walk(
+            &self.store,
+            after,
+            |state, after| candidates(state, filter, after),
+            |sequence, entry| {
+                if filter::admits(filter, entry) {
+                    visit(sequence, entry)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )
+        .await;
     }
 
     /// The entries that `agent` is authorized for.
@@ -168,30 +202,17 @@ impl Entries {
 /// How long the absence of an entry may take to confirm.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// Shows `visit` the entries after `after` that `filter` admits, until it has seen enough. Takes the
-/// narrowest index that the filter allows.
-fn scan(
-    state: &State,
+/// The entries after `after` among which are all that `filter` admits: those of the narrowest index that it allows.
+fn candidates<'a>(
+    state: &'a State,
     filter: &EntryFilter,
     after: Option<Sequence>,
-    mut visit: impl FnMut(Sequence, &Arc<RegistrationEntry>) -> bool,
-) {
-    let mut look = |sequence: Sequence, entry: &Arc<RegistrationEntry>| {
-        let is_wanted = after.is_none_or(|after| sequence > after) && filter::admits(filter, entry);
-        !is_wanted || visit(sequence, entry)
-    };
-    let look_up = |entry: &Arc<RegistrationEntry>| {
-        state
-            .entry_sequence(&entry.id)
-            .is_none_or(|sequence| look(sequence, entry))
-    };
+) -> Rows<'a, RegistrationEntry> {
     if let Some(spiffe_id) = &filter.spiffe_id {
-        state.entries_by_spiffe_id(spiffe_id).all(look_up);
+        Box::new(state.entries_by_spiffe_id(spiffe_id, after))
     } else if let Some(parent_id) = &filter.parent_id {
-        state.entries_by_parent(parent_id).all(look_up);
+        Box::new(state.entries_by_parent(parent_id, after))
     } else {
-        state
-            .entries_after(after)
-            .all(|(sequence, entry)| look(sequence, entry));
+        Box::new(state.entries_after(after))
     }
 }

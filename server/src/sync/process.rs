@@ -108,7 +108,7 @@ impl Hub {
         };
         add(parent);
         // A member of a root is not among its parents before it has a child.
-        for above in state.entries_by_spiffe_id(parent) {
+        for (_, above) in state.entries_by_spiffe_id(parent, None) {
             add(&above.parent_id);
         }
     }

@@ -80,7 +80,7 @@ impl Hub {
                     }
                     let has_children = |entry: &&Arc<RegistrationEntry>| {
                         let id = &entry.spiffe_id;
-                        parents.contains(id) || state.entries_by_parent(id).next().is_some()
+                        parents.contains(id) || state.entries_by_parent(id, None).next().is_some()
                     };
                     if has_moved(before.as_ref(), after.as_ref())
                         && versions.iter().copied().any(|entry| has_children(&entry))

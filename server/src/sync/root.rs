@@ -147,7 +147,7 @@ impl Root {
         let own = self.id.trust_domain().clone();
         let mut reached = vec![start];
         while let Some(parent) = reached.pop() {
-            for child in state.entries_by_parent(&parent) {
+            for (_, child) in state.entries_by_parent(&parent, None) {
                 if !is_in_domain(child, &own) {
                     continue;
                 }
@@ -167,8 +167,8 @@ impl Root {
         is_in_domain(entry, self.id.trust_domain())
             && (self.parents.contains(&entry.parent_id)
                 || state
-                    .entries_by_spiffe_id(&entry.parent_id)
-                    .any(|above| self.members.contains(&above.id)))
+                    .entries_by_spiffe_id(&entry.parent_id, None)
+                    .any(|(_, above)| self.members.contains(&above.id)))
     }
 
     /// Says whether it was not there.

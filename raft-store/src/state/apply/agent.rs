@@ -237,7 +237,7 @@ impl State {
         }
         let aliases: Vec<Sequence> = self
             .entries
-            .by_parent(spiffe_id)
+            .by_parent(spiffe_id, None)
             .filter(|(_, entry)| {
                 let mut selectors = entry.selectors.iter();
                 selectors.next().is_some_and(|only| {

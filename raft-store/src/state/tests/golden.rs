@@ -142,10 +142,10 @@ fn rows_of_format_1_load() {
     for (_, entry) in state.entries_after(None) {
         let (parent, spiffe_id) = (&entry.parent_id, &entry.spiffe_id);
         assert_eq!(loaded.entry(&entry.id), Some(entry));
-        let siblings = state.entries_by_parent(parent);
-        assert!(loaded.entries_by_parent(parent).eq(siblings));
-        let namesakes = state.entries_by_spiffe_id(spiffe_id);
-        assert!(loaded.entries_by_spiffe_id(spiffe_id).eq(namesakes));
+        let siblings = state.entries_by_parent(parent, None);
+        assert!(loaded.entries_by_parent(parent, None).eq(siblings));
+        let namesakes = state.entries_by_spiffe_id(spiffe_id, None);
+        assert!(loaded.entries_by_spiffe_id(spiffe_id, None).eq(namesakes));
     }
     // What similarity, federation and ends are looked up in is the same, too.
     for line in [

@@ -49,7 +49,7 @@ impl Agent for AgentApi {
     ) -> Result<Response<wire::CountAgentsResponse>, Status> {
         let filter = convert::agent::count_filter(request.get_ref().filter.as_ref())
             .map_err(|error| status_agent::unusable_filter("failed to count agents", &error))?;
-        let count = self.agents.count(&filter);
+        let count = self.agents.count(&filter).await;
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         Ok(Response::new(wire::CountAgentsResponse { count }))
     }
@@ -64,7 +64,7 @@ impl Agent for AgentApi {
             .map_err(|error| status_agent::unusable_filter(WHAT, &error))?;
         let page = Page::parse(request.page_size, &request.page_token)
             .map_err(|error| status::failed(tonic::Code::Internal, WHAT, error))?;
-        let found = self.agents.list(&filter, page.after(), page.limit());
+        let found = self.agents.list(&filter, page.after(), page.limit()).await;
         let mask = request.output_mask.as_ref();
         Ok(Response::new(wire::ListAgentsResponse {
             agents: found

@@ -48,7 +48,7 @@ impl Entry for EntryApi {
         let filter = request.get_ref().filter.as_ref();
         let filter = convert::entry::count_filter(&self.trust_domain, filter)
             .map_err(status::invalid_argument)?;
-        let count = self.entries.count(&filter);
+        let count = self.entries.count(&filter).await;
         Ok(Response::new(wire::CountEntriesResponse {
             count: i32::try_from(count).unwrap_or(i32::MAX),
         }))
@@ -63,7 +63,7 @@ impl Entry for EntryApi {
             .map_err(status::invalid_argument)?;
         let page = Page::parse(request.page_size, &request.page_token)
             .map_err(|error| status::failed(Code::Internal, "failed to list entries", error))?;
-        let found = self.entries.list(&filter, page.after(), page.limit());
+        let found = self.entries.list(&filter, page.after(), page.limit()).await;
         Ok(Response::new(wire::ListEntriesResponse {
             entries: render_all(&found.entries, request.output_mask.as_ref()),
             next_page_token: page.next_token(found.last),
