@@ -5,7 +5,7 @@
 //! shows a command before its proposer is answered.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
@@ -300,30 +300,40 @@ impl Machine {
         self.applied = manifest.last_applied.map(log_id);
         let membership = manifest.membership.clone().unwrap_or_default();
         self.membership = stored_membership_from(membership).map_err(io::Error::other)?;
-        self.db = Arc::new(db);
         let applied = Applied::of(self.applied, &state);
-        *self.model.state.write() = state;
+        let old_db = std::mem::replace(&mut self.db, Arc::new(db));
+        let old_state = std::mem::replace(&mut *self.model.state.write(), state);
         self.model.feed.reset(applied.revision);
         self.model.applied.send_replace(applied);
-        self.dir.remove_old_states()?;
-        self.keep(snapshot)?;
+        let dir = Arc::clone(&self.dir);
+        let newest = Arc::clone(&self.snapshot);
+        run_blocking(move || {
+            // To free a million records takes long: no reader waits for it, nor what runs beside.
+            drop((old_state, old_db));
+            dir.remove_old_states()?;
+            keep(snapshot, &dir.snapshots(), &newest)
+        })
+        .await?;
         crash::point("install.done");
         Ok(())
     }
+}
 
-    /// Makes an installed snapshot the current one.
-    fn keep(&self, snapshot: Snapshot) -> Result<(), StorageError> {
-        let snapshots = self.dir.snapshots();
-        let is_in_place =
-            snapshot.path.parent() == Some(&snapshots) && snapshot.path.extension().is_none();
-        let snapshot = if is_in_place {
-            snapshot
-        } else {
-            Snapshot::publish(&snapshot.path, snapshot.manifest, &snapshots)?
-        };
-        *self.snapshot.lock() = Some(snapshot);
-        Snapshot::remove_old(&snapshots)
-    }
+/// Makes an installed snapshot the newest of those below `snapshots`.
+fn keep(
+    snapshot: Snapshot,
+    snapshots: &Path,
+    newest: &Mutex<Option<Snapshot>>,
+) -> Result<(), StorageError> {
+    let is_in_place =
+        snapshot.path.parent() == Some(snapshots) && snapshot.path.extension().is_none();
+    let snapshot = if is_in_place {
+        snapshot
+    } else {
+        Snapshot::publish(&snapshot.path, snapshot.manifest, snapshots)?
+    };
+    *newest.lock() = Some(snapshot);
+    Snapshot::remove_old(snapshots)
 }
 
 #[derive(Default)]
