@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use identity::clock::{Clock, FakeClock, UnixTime};
 use identity::secret::KeyType;
 use identity::trust_domain::TrustDomain;
-use raft_store::{FORMATS, FileSeal, Options, Store};
+use raft_store::{FORMATS, FileSeal, Limits, Options, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -37,7 +37,18 @@ impl TestStore {
     /// An empty store of a member that understands these formats.
     pub(crate) async fn understanding(formats: RangeInclusive<u32>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self::open(directory, Arc::new(FakeClock::new(NOW)), formats).await
+        let limits = Limits::default();
+        Self::open(directory, Arc::new(FakeClock::new(NOW)), formats, limits).await
+    }
+
+    /// An empty store of a member that remembers so many changes.
+    pub(crate) async fn remembering(changes: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            changes,
+            ..Limits::default()
+        };
+        Self::open(directory, Arc::new(FakeClock::new(NOW)), FORMATS, limits).await
     }
 
     /// The same store after an orderly stop. No other handle of it may be left.
@@ -50,7 +61,7 @@ impl TestStore {
         } = self;
         store.close().await.unwrap();
         driver.await.unwrap();
-        Self::open(directory, clock, FORMATS).await
+        Self::open(directory, clock, FORMATS, Limits::default()).await
     }
 
     /// The clock, as services take it.
@@ -62,10 +73,16 @@ impl TestStore {
         clippy::disallowed_methods,
         reason = "a test waits for its driver in restart"
     )]
-    async fn open(directory: TempDir, clock: Arc<FakeClock>, formats: RangeInclusive<u32>) -> Self {
+    async fn open(
+        directory: TempDir,
+        clock: Arc<FakeClock>,
+        formats: RangeInclusive<u32>,
+        limits: Limits,
+    ) -> Self {
         let seal = FileSeal::at(&directory.path().join("seal.key"));
         let options = Options {
             formats,
+            limits,
             ..Options::new(directory.path().join("data"), Box::new(seal))
         };
         let (store, driver) = Store::start(options, Duration::from_secs(60))

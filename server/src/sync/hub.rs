@@ -98,10 +98,10 @@ impl Hub {
             match self.changes.take() {
                 Ok(changes) if changes.is_empty() => return,
                 Ok(changes) => store.read(|state| self.process(state, &changes, &mut updates)),
-                Err(_compacted) => store.read(|state| {
-                    self.changes = store.changes_after(state.revision());
-                    self.process_anything(state, &mut updates);
-                }),
+                Err(_compacted) => {
+                    self.changes = store.changes_after(store.read(State::revision));
+                    self.process_anything(store, &mut updates);
+                }
             }
             let revision = self.revision();
             for (id, update) in updates {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use identity::entry::RegistrationEntry;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_domain::TrustDomain;
-use raft_store::{Change, ChangeKind, State};
+use raft_store::{Change, ChangeKind, State, Store};
 
 use super::hub::{Hub, Stream, Updates, standing};
 use super::root::{Diff, Root};
@@ -45,24 +45,27 @@ impl Hub {
         self.update_bundles(state, updates);
     }
 
-    /// Finds out what is different after changes that nobody can tell any more.
-    pub(super) fn process_anything(&mut self, state: &State, updates: &mut Updates) {
+    /// Finds out what is different after changes that nobody can tell any more. Looks at the state root by root, and
+    /// stream by stream: to look at all that all agents have would hold up what is applied.
+    pub(super) fn process_anything(&mut self, store: &Store, updates: &mut Updates) {
         let root_ids: Vec<_> = self.roots.keys().cloned().collect();
         for root_id in root_ids {
             let mut diff = Diff::new();
             if let Some(root) = self.roots.get_mut(&root_id) {
-                let moved = root.rebuild(state, &mut diff);
+                let moved = store.read(|state| root.rebuild(state, &mut diff));
                 self.parents_moved(&root_id, moved);
                 self.pass_on(&root_id, &diff, updates);
             }
         }
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
-            self.look_at_agent(state, id, updates);
-            self.find_roots(state, id, updates);
+            store.read(|state| {
+                self.look_at_agent(state, id, updates);
+                self.find_roots(state, id, updates);
+            });
             updates.entry(id).or_default();
         }
-        self.update_bundles(state, updates);
+        store.read(|state| self.update_bundles(state, updates));
     }
 
     fn entry_changed(

@@ -41,7 +41,10 @@ struct Held {
 
 impl Member {
     async fn start() -> Self {
-        let test = TestStore::create().await;
+        Self::of(TestStore::create().await)
+    }
+
+    fn of(test: TestStore) -> Self {
         let (sync, _task) = Sync::new(test.store.clone(), trust_domain());
         Self { test, sync }
     }
@@ -327,9 +330,8 @@ async fn random_change(member: &Member, numbers: &mut Numbers) {
 
 /// Agents are told at random moments, some streams are cut and resumed, here or on a member that
 /// has only just started to follow.
-async fn wander(seed: u64) {
+async fn wander(seed: u64, mut member: Member) {
     let mut numbers = Numbers(seed);
-    let mut member = Member::start().await;
     for number in 0..AGENTS {
         member.attest(number, SERIAL, &["x:a"]).await;
     }
@@ -371,6 +373,13 @@ async fn wander(seed: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_hold_what_the_state_gives_them_whatever_happens() {
     for seed in 1..=8 {
-        wander(seed).await;
+        wander(seed, Member::start().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_hold_what_the_state_gives_them_where_changes_are_soon_forgotten() {
+    for seed in 1..=4 {
+        wander(seed, Member::of(TestStore::remembering(2).await)).await;
     }
 }
