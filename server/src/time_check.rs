@@ -10,13 +10,7 @@ use raft_store::{ClockVerdict, Store};
 /// # Errors
 /// A majority has another time, or one member has and no majority agrees.
 pub(crate) async fn confirm(store: &Store) -> Result<(), WrongClock> {
-    match store.compare_clocks().await {
-        ClockVerdict::Agreed => Ok(()),
-        ClockVerdict::Disputed { with, ahead_secs } => {
-            Err(WrongClock::Disputed { with, ahead_secs })
-        }
-        ClockVerdict::Contradicted { ahead_secs } => Err(WrongClock::Contradicted { ahead_secs }),
-    }
+    WrongClock::by(store.compare_clocks().await).map_or(Ok(()), Err)
 }
 
 /// Whether others are known to contradict this member's clock, as of the last comparison.
@@ -24,9 +18,9 @@ pub(crate) async fn confirm(store: &Store) -> Result<(), WrongClock> {
 /// # Errors
 /// A majority has another time.
 pub(crate) fn check(store: &Store) -> Result<(), WrongClock> {
-    match store.clock_verdict() {
-        ClockVerdict::Agreed | ClockVerdict::Disputed { .. } => Ok(()),
-        ClockVerdict::Contradicted { ahead_secs } => Err(WrongClock::Contradicted { ahead_secs }),
+    match WrongClock::by(store.clock_verdict()) {
+        None | Some(WrongClock::Disputed { .. }) => Ok(()),
+        Some(contradicted @ WrongClock::Contradicted { .. }) => Err(contradicted),
     }
 }
 
@@ -54,6 +48,18 @@ pub enum WrongClock {
         /// By how many seconds this clock is ahead; behind, if negative.
         ahead_secs: i64,
     },
+}
+
+impl WrongClock {
+    fn by(verdict: ClockVerdict) -> Option<Self> {
+        match verdict {
+            ClockVerdict::Agreed => None,
+            ClockVerdict::Disputed { with, ahead_secs } => {
+                Some(Self::Disputed { with, ahead_secs })
+            }
+            ClockVerdict::Contradicted { ahead_secs } => Some(Self::Contradicted { ahead_secs }),
+        }
+    }
 }
 
 fn distance(ahead_secs: i64) -> String {
