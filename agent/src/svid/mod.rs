@@ -329,13 +329,14 @@ pub enum OwnSvidError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
     use std::sync::atomic::AtomicU64;
 
     use identity::testing::TestAuthority;
 
     use super::*;
 
-    fn own(authority: &TestAuthority, directory: &std::path::Path) -> OwnSvid {
+    fn own(authority: &TestAuthority, directory: &Path) -> OwnSvid {
         let attested = Attested {
             svid: authority.x509_svid("/spire/agent/x"),
             bundle: authority.bundle(),
@@ -343,6 +344,15 @@ mod tests {
         };
         let data = DataFile::open(directory).unwrap();
         OwnSvid::new(authority.trust_domain().clone(), attested, data, None).unwrap()
+    }
+
+    /// One whose data directory is gone, and where that was.
+    fn own_without_disk(authority: &TestAuthority, directory: &Path) -> (OwnSvid, PathBuf) {
+        let data_dir = directory.join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        let own = own(authority, &data_dir);
+        std::fs::remove_dir(&data_dir).unwrap();
+        (own, data_dir)
     }
 
     #[test]
@@ -377,11 +387,8 @@ mod tests {
     #[test]
     fn bundle_that_could_not_be_stored_is_stored_when_it_comes_again() {
         let directory = tempfile::tempdir().unwrap();
-        let data_dir = directory.path().join("data");
-        std::fs::create_dir(&data_dir).unwrap();
         let authority = TestAuthority::new("example.org");
-        let own = own(&authority, &data_dir);
-        std::fs::remove_dir(&data_dir).unwrap();
+        let (own, data_dir) = own_without_disk(&authority, directory.path());
         let bundle = authority.bundle();
         own.set_bundle(&bundle);
         std::fs::create_dir(&data_dir).unwrap();
@@ -393,11 +400,8 @@ mod tests {
     #[test]
     fn svid_that_could_not_be_stored_is_stored_later() {
         let directory = tempfile::tempdir().unwrap();
-        let data_dir = directory.path().join("data");
-        std::fs::create_dir(&data_dir).unwrap();
         let authority = TestAuthority::new("example.org");
-        let own = own(&authority, &data_dir);
-        std::fs::remove_dir(&data_dir).unwrap();
+        let (own, data_dir) = own_without_disk(&authority, directory.path());
         let renewed = authority.x509_svid("/spire/agent/x");
         own.replace(renewed.clone(), false);
         own.store_again();
