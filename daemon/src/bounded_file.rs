@@ -1,7 +1,8 @@
-//! Files that a configuration names, read in whole and up to a length, whatever is at their path.
+//! Files of settings, keys and state, read in whole and up to a length, whatever is at their path.
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::mem;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -28,7 +29,23 @@ pub fn read(path: &Path, max_len_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>>
     }
 }
 
-/// The same on a thread that may wait.
+/// The text in the file at `path`, wiped as that of [`read`].
+///
+/// # Errors
+/// As [`read`], and [`io::ErrorKind::InvalidData`] when it is not UTF-8.
+pub fn read_text(path: &Path, max_len_bytes: usize) -> io::Result<Zeroizing<String>> {
+    let mut content = read(path, max_len_bytes)?;
+    match String::from_utf8(mem::take(&mut *content)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            let problem = error.utf8_error();
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+        }
+    }
+}
+
+/// What [`read`] reads, on a thread that may wait.
 ///
 /// # Errors
 /// As [`read`].
@@ -59,6 +76,18 @@ mod tests {
             let expected = fits.then_some(len_bytes);
             assert_eq!(kind, expected.ok_or(io::ErrorKind::FileTooLarge));
         }
+    }
+
+    #[test]
+    fn text_is_read_as_it_is_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "é").unwrap();
+        assert_eq!(*read_text(&path, 2).unwrap(), "é");
+        let kind = |max_len_bytes| read_text(&path, max_len_bytes).unwrap_err().kind();
+        assert_eq!(kind(1), io::ErrorKind::FileTooLarge);
+        std::fs::write(&path, b"a\xff").unwrap();
+        assert_eq!(kind(2), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! From the file to the settings: every rule that a value must keep.
 
 use std::{
-    fs,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use daemon::{config::parse_duration, duration::format_go};
+use daemon::{bounded_file, config::parse_duration, duration::format_go};
 use identity::{secret::KeyType, spiffe_id::SpiffeId, tls::KeyExchange, trust_domain::TrustDomain};
 
 use super::{
@@ -85,7 +84,7 @@ const CACHE_HIT_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(5), Durati
 const MINIMUM_AVAILABILITY_TARGET: Duration = Duration::from_secs(24 * 3600);
 
 /// No join token is longer; a file that is was named by mistake.
-const MAX_TOKEN_LEN_BYTES: u64 = 4096;
+const MAX_TOKEN_LEN_BYTES: usize = 4096;
 
 fn trust_domain(texts: &Texts) -> anyhow::Result<TrustDomain> {
     let text = texts.trust_domain.as_deref();
@@ -141,12 +140,7 @@ fn join_token(texts: &mut Texts) -> anyhow::Result<Option<JoinToken>> {
 
 fn read_join_token(path: &Path) -> anyhow::Result<JoinToken> {
     let describe = || format!("unable to read join token file {path:?}");
-    let len = fs::metadata(path).with_context(describe)?.len();
-    ensure!(
-        len <= MAX_TOKEN_LEN_BYTES,
-        "join token file {path:?} is too large"
-    );
-    let text = zeroize::Zeroizing::new(fs::read_to_string(path).with_context(describe)?);
+    let text = bounded_file::read_text(path, MAX_TOKEN_LEN_BYTES).with_context(describe)?;
     let token = text.trim();
     ensure!(!token.is_empty(), "join token file {path:?} is empty");
     Ok(JoinToken::new(token.to_owned()))

@@ -157,6 +157,10 @@ fn join_token_comes_from_a_file() {
     assert_eq!(config.join_token.unwrap().expose(), "secret");
     std::fs::write(&path, " \n").unwrap();
     assert!(refusal(&lines).ends_with("is empty"));
+    std::fs::write(&path, "x".repeat(4097)).unwrap();
+    let expected =
+        format!("unable to read join token file {path:?}: the file is longer than 4096 bytes");
+    assert_eq!(refusal(&lines), expected);
 }
 
 #[test]

@@ -5,8 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use daemon::bounded_file;
+use zeroize::Zeroizing;
+
 /// The most a state file may hold; more is not ours.
-const MAX_LEN_BYTES: u64 = 4 << 20;
+const MAX_LEN_BYTES: usize = 4 << 20;
 
 /// Puts `content` at `path` with mode 0600; on return it is on disk.
 ///
@@ -41,23 +44,16 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The content of `path`, or nothing when there is no such file.
+/// The content of `path`, or nothing when there is no such file. It may be keys: it is wiped when it is dropped.
 ///
 /// # Errors
 /// The file cannot be read, or is larger than a state file can be.
-pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if metadata.len() > MAX_LEN_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "larger than 4 MiB",
-        ));
+pub(super) fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    match bounded_file::read(path, MAX_LEN_BYTES) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    fs::read(path).map(Some)
 }
 
 #[cfg(test)]
@@ -72,7 +68,7 @@ mod tests {
         let path = directory.path().join("state.json");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
-        assert_eq!(read(&path).unwrap().unwrap(), b"two");
+        assert_eq!(**read(&path).unwrap().unwrap(), *b"two");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -98,5 +94,11 @@ mod tests {
     fn missing_file_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(read(&directory.path().join("absent")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_no_agent_wrote_is_not_read_to_its_end() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.to_string(), "the file is longer than 4194304 bytes");
     }
 }

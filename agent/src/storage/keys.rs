@@ -43,7 +43,7 @@ impl KeyStore {
             path: path.clone(),
             source,
         })?;
-        let keys = match bytes.map(Zeroizing::new) {
+        let keys = match bytes {
             Some(bytes) => decode(&bytes, &path)?,
             None => BTreeMap::new(),
         };

@@ -8,7 +8,7 @@ mod plugins;
 mod shared;
 
 use std::{
-    env, fs, io,
+    env, io,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,7 @@ pub use self::{
     },
     shared::{LogOverrides, parse_duration, take_feature_flags, take_health_checks, take_log},
 };
+use crate::bounded_file;
 use crate::hcl::{self, HclError, Object};
 
 /// Reads and parses a config file, with its environment variables expanded if asked for.
@@ -28,7 +29,7 @@ use crate::hcl::{self, HclError, Object};
 /// [`ReadError`], which names the absolute path.
 pub fn read(path: &Path, expand: Expand) -> Result<Object, ReadError> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let text = match fs::read_to_string(&path) {
+    let text = match bounded_file::read_text(&path, hcl::MAX_LEN_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ReadError::NotFound { path });
@@ -37,7 +38,7 @@ pub fn read(path: &Path, expand: Expand) -> Result<Object, ReadError> {
     };
     let text = match expand {
         Expand::Nothing => text,
-        Expand::Environment => hcl::expand_env(&text, |name| env::var(name).ok()),
+        Expand::Environment => hcl::expand_env(&text, |name| env::var(name).ok()).into(),
     };
     hcl::parse(&text).map_err(|source| ReadError::Parse { path, source })
 }

@@ -1,12 +1,12 @@
 //! The `plugins` block: which plugins a file configures, and what is wrong with them.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    io, mem,
     path::{Path, PathBuf},
 };
 
 use super::Findings;
+use crate::bounded_file;
 use crate::command_line::path_error_text;
 use crate::hcl::{self, DecodeError, Object};
 
@@ -152,7 +152,7 @@ fn data_in(path: &Path) -> Result<Object, String> {
     let text = match read_data(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            return Err(failed(format!("{} {error}", path.display())));
+            return Err(failed(format!("{}: {error}", path.display())));
         }
         Err(error) => return Err(failed(path_error_text("open", path, &error))),
     };
@@ -165,21 +165,12 @@ fn data_in(path: &Path) -> Result<Object, String> {
 /// # Errors
 /// It cannot be read, or is longer than 1 MiB.
 pub fn read_data(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let file = fs::File::open(path)?;
-    file.take(MAX_DATA_LEN_BYTES + 1)
-        .read_to_string(&mut text)?;
-    match u64::try_from(text.len()).is_ok_and(|len| len <= MAX_DATA_LEN_BYTES) {
-        true => Ok(text),
-        false => Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("is longer than {MAX_DATA_LEN_BYTES} bytes"),
-        )),
-    }
+    let mut text = bounded_file::read_text(path, MAX_DATA_LEN_BYTES)?;
+    Ok(mem::take(&mut *text))
 }
 
 /// The longest file of settings that is read.
-const MAX_DATA_LEN_BYTES: u64 = 1024 * 1024;
+const MAX_DATA_LEN_BYTES: usize = 1024 * 1024;
 
 /// One complaint about a plugin, or about how many of a kind there are.
 #[derive(Clone, Debug, Eq, PartialEq)]

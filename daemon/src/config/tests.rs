@@ -1,5 +1,7 @@
 //! Reading, log settings, health checks, plugins and durations of both config files.
 
+use std::fs;
+
 use super::*;
 use crate::{hcl::parse, log};
 
@@ -23,6 +25,23 @@ fn missing_and_broken_files_are_told_apart() {
     fs::write(&path, "a = \"$$x $CONCLAVE_SET_NOWHERE\"").unwrap();
     let mut document = read(&path, Expand::Environment).unwrap();
     assert_eq!(document.take_string("a"), Ok(Some("$x ".to_owned())));
+}
+
+#[test]
+fn a_longer_file_than_any_config_is_not_read() {
+    let endless = Path::new("/dev/zero");
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("x.conf");
+    fs::write(&long, " ".repeat(hcl::MAX_LEN_BYTES)).unwrap();
+    read(&long, Expand::Nothing).unwrap();
+    fs::write(&long, " ".repeat(hcl::MAX_LEN_BYTES + 1)).unwrap();
+    for path in [endless, &*long] {
+        let error = anyhow::Error::from(read(path, Expand::Nothing).unwrap_err());
+        let expected = format!(
+            "unable to read configuration at {path:?}: the file is longer than 1048576 bytes"
+        );
+        assert_eq!(format!("{error:#}"), expected);
+    }
 }
 
 #[test]

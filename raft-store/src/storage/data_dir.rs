@@ -14,7 +14,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -97,7 +97,7 @@ impl DataDir {
         let held = self.lock.0.metadata().map(place);
         match (found, held) {
             (Ok(found), Ok(held)) => found == held,
-            (Err(error), _) => error.kind() != std::io::ErrorKind::NotFound,
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
             // Not to be known now.
             (Ok(_), Err(_)) => true,
         }
@@ -124,15 +124,12 @@ impl DataDir {
     /// The directory that holds the state, or `None` if there is no state yet.
     pub(crate) fn current_state(&self) -> Result<Option<PathBuf>, StorageError> {
         let current = self.path.join("state/CURRENT");
-        let name = match fs::read_to_string(&current) {
-            Ok(name) => name,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StorageError::file("read", &current)(error)),
+        let Some(name) = read_if_there(&current, MAX_NAME_LEN_BYTES)? else {
+            return Ok(None);
         };
-        let number: u64 = name
-            .trim()
-            .parse()
+        let number: u64 = std::str::from_utf8(&name)
             .ok()
+            .and_then(|name| name.trim().parse().ok())
             .ok_or_else(|| StorageError::Corrupt {
                 what: current.display().to_string(),
             })?;
@@ -307,7 +304,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), StorageError> {
 pub(crate) fn remove_dir(path: &Path) -> Result<(), StorageError> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StorageError::file("remove", path)(error)),
     }
 }
@@ -322,7 +319,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StorageError> {
 /// Replaces a file in one step: after a crash it holds the old bytes or the new.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let temporary = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
+    let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -332,11 +329,40 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageE
     path.parent().map_or(Ok(()), sync_dir)
 }
 
+/// What is in a file that a store wrote, `None` if there is none; never more than `max_len_bytes`.
+pub(crate) fn read_if_there(
+    path: &Path,
+    max_len_bytes: u64,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    match read(path, max_len_bytes) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::file("read", path)(error)),
+    }
+}
+
+/// The same for a file that has to be there.
+pub(crate) fn read(path: &Path, max_len_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(max_len_bytes + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()).is_ok_and(|len_bytes| len_bytes <= max_len_bytes) {
+        true => Ok(bytes),
+        false => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the file is longer than {max_len_bytes} bytes"),
+        )),
+    }
+}
+
 const NEW_TMP: &str = "new.tmp";
 const NEW: &str = "new-";
 
 /// What a store consists of.
 const PARTS: [&str; 3] = ["raft", "state", "snapshots"];
+
+/// Of the number in `CURRENT`.
+const MAX_NAME_LEN_BYTES: u64 = 64;
 
 /// Under this much room the storage engine cannot work.
 const MIN_FREE_BYTES: u64 = 4 << 20;
@@ -344,6 +370,29 @@ const MIN_FREE_BYTES: u64 = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_longer_file_than_a_store_writes_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::lock(folder.path(), OpenGuard::new().0)
+            .ok()
+            .unwrap();
+        let current = folder.path().join("state/CURRENT");
+        create_dir(&folder.path().join("state/1")).unwrap();
+        for (len_bytes, problem) in [
+            (64, None),
+            (65, Some("the file is longer than 64 bytes")),
+            (1 << 20, Some("the file is longer than 64 bytes")),
+        ] {
+            fs::write(&current, " ".repeat(len_bytes - 1) + "1").unwrap();
+            let refused = dir.current_state().err().map(|error| match error {
+                StorageError::File { path, source, .. } => (path, source.to_string()),
+                error => panic!("{error}"),
+            });
+            let expected = problem.map(|problem| (current.clone(), problem.to_owned()));
+            assert_eq!(refused, expected, "{len_bytes}");
+        }
+    }
 
     #[test]
     fn a_directory_is_free_once_let_go_of_whoever_has_a_copy_of_the_file() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 
-use super::data_dir::write_atomically;
+use super::data_dir::{read_if_there, write_atomically};
 use super::{Memory, StorageError, crash};
 
 /// The log and its metadata.
@@ -84,12 +84,7 @@ impl LogDb {
     /// Who the member is whose log is at `path`; `None` if there is none. Opens no database: after a
     /// crash the engine cannot open one just for reading.
     pub(crate) fn identity_at(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
-        let file = path.join(MEMBER);
-        match std::fs::read(&file) {
-            Ok(identity) => Ok(Some(identity)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StorageError::file("read", &file)(error)),
-        }
+        read_if_there(&path.join(MEMBER), MAX_IDENTITY_LEN_BYTES)
     }
 
     /// Appends records, not yet durable.
@@ -266,6 +261,8 @@ const LOG: &str = "log";
 const META: &str = "meta";
 /// No name of the engine's own.
 const MEMBER: &str = "MEMBER";
+/// Of a few numbers and the id of the cluster.
+const MAX_IDENTITY_LEN_BYTES: u64 = 64 << 10;
 const LOG_BUFFER_LEN_BYTES: usize = 4 << 20;
 const META_BUFFER_LEN_BYTES: usize = 64 << 10;
 const MAX_WAL_LEN_BYTES: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
-use super::data_dir::{create_dir, list, remove_dir, sync_dir};
+use super::data_dir::{create_dir, list, read, remove_dir, sync_dir};
 use super::{StorageError, crash};
 use crate::codec::{DecodeError, Frame, wire};
 use crate::command::NEWEST_FORMAT;
@@ -56,7 +56,8 @@ impl Snapshot {
     /// Reads a snapshot's manifest; its files are not looked at.
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let manifest_path = path.join(MANIFEST);
-        let bytes = fs::read(&manifest_path).map_err(StorageError::file("read", &manifest_path))?;
+        let bytes = read(&manifest_path, MAX_MANIFEST_LEN_BYTES)
+            .map_err(StorageError::file("read", &manifest_path))?;
         let corrupt = || StorageError::Corrupt {
             what: manifest_path.display().to_string(),
         };
@@ -231,5 +232,7 @@ fn sync_file(path: &Path) -> Result<(), StorageError> {
 /// File name of the manifest. Not one that the storage engine uses.
 const MANIFEST: &str = "snapshot.manifest";
 const HASH_LEN_BYTES: usize = 32;
+/// A peer is sent the manifest in one message, none of which is longer.
+const MAX_MANIFEST_LEN_BYTES: u64 = 8 << 20;
 /// Snapshots kept: the newest, and one that may be on its way to a peer.
 const KEPT: usize = 2;

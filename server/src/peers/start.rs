@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use daemon::bounded_file;
 use identity::clock::Clock;
 use identity::hex;
 use raft_store::{Driver, FORMATS, FileSeal, Identity, Options, Start, Store};
@@ -303,24 +304,17 @@ impl<'a> Place<'a> {
     fn invite(&self) -> anyhow::Result<Invite> {
         match &self.cluster.first_start {
             FirstStart::Join(text) => Ok(text.expose().parse()?),
-            FirstStart::JoinFile(path) => {
-                let length = std::fs::metadata(path).map(|metadata| metadata.len());
-                let length =
-                    length.with_context(|| format!("cannot read join_file {}", path.display()))?;
-                ensure!(
-                    length <= MAX_INVITE_FILE_LEN_BYTES,
-                    "join_file {} is too long for an invite",
-                    path.display()
-                );
-                let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new);
-                let text =
-                    text.with_context(|| format!("cannot read join_file {}", path.display()))?;
-                text.parse()
-                    .with_context(|| format!("join_file {}", path.display()))
-            }
+            FirstStart::JoinFile(path) => invite_in(path),
             FirstStart::Continue | FirstStart::Bootstrap => bail!("no invite is configured"),
         }
     }
+}
+
+fn invite_in(path: &Path) -> anyhow::Result<Invite> {
+    let text = bounded_file::read_text(path, MAX_INVITE_FILE_LEN_BYTES)
+        .with_context(|| format!("cannot read join_file {}", path.display()))?;
+    text.parse()
+        .with_context(|| format!("join_file {}", path.display()))
 }
 
 /// Where the store is, below the data directory: operators keep other programs' files in that too.
@@ -333,4 +327,16 @@ pub(crate) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How long the store of a first member may take until it serves.
 const FOUNDED_WITHIN: Duration = Duration::from_secs(120);
-const MAX_INVITE_FILE_LEN_BYTES: u64 = 64 << 10;
+const MAX_INVITE_FILE_LEN_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_file_than_any_invite_is_not_read() {
+        let error = invite_in(Path::new("/dev/zero")).unwrap_err();
+        let expected = "cannot read join_file /dev/zero: the file is longer than 65536 bytes";
+        assert_eq!(format!("{error:#}"), expected);
+    }
+}

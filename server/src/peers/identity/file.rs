@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use daemon::bounded_file;
 use identity::bundle::{Bundle, X509Authority};
 use identity::secret::{KeyError, PrivateKey, SecretBytes};
 use identity::tls::{TlsError, TlsMaterial};
@@ -117,7 +118,7 @@ impl IdentityFile {
 
     /// What the file holds; `None` if there is none.
     pub(crate) fn read(&self) -> Result<Option<PeerIdentity>, IdentityFileError> {
-        let bytes = match fs::read(&self.path) {
+        let bytes = match bounded_file::read(&self.path, MAX_LEN_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io("read", error)),
@@ -223,6 +224,8 @@ pub enum IdentityFileError {
 }
 
 const FILE_NAME: &str = "peer.sealed";
+/// A key, its certificate, and the authorities of the cluster.
+const MAX_LEN_BYTES: usize = 1 << 20;
 const CONTEXT: &[u8] = b"conclave peer identity";
 
 #[cfg(test)]
@@ -275,6 +278,16 @@ mod tests {
             .windows(16)
             .any(|window| key.windows(16).any(|k| k == window));
         assert!(!shown);
+    }
+
+    #[test]
+    fn longer_file_than_any_identity_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(FILE_NAME)).unwrap();
+        let error = anyhow::Error::from(file(folder.path()).read().unwrap_err());
+        let path = folder.path().join(FILE_NAME).display().to_string();
+        let expected = format!("cannot read {path}: the file is longer than 1048576 bytes");
+        assert_eq!(format!("{error:#}"), expected);
     }
 
     #[test]
