@@ -6,9 +6,10 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     fs::DirBuilder,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
+    mem,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,7 +21,7 @@ use acme::{
     proof::{ProofDigest, Proofs},
 };
 use anyhow::Context as _;
-use daemon::supervisor::chain;
+use daemon::{bounded_file, supervisor::chain};
 use identity::{
     pem::{decode_certificates, decode_private_key, encode_certificates, encode_private_key},
     secret::{KeyType, PrivateKey, SecretBytes},
@@ -71,8 +72,8 @@ impl WebCertificates {
         let Some(folder) = &self.folder else {
             return Ok(None);
         };
-        match read_file(&folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
+        match bounded_file::read(&folder.join(name), MAX_FILE_LEN_BYTES) {
+            Ok(mut text) => Ok(Some(SecretBytes::new(mem::take(&mut *text)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(KeepError::new("reading a file of cache_dir", error)),
         }
@@ -213,17 +214,6 @@ fn printed(key: &PrivateKey, certificate: &Certificate) -> SecretBytes {
     SecretBytes::new(text)
 }
 
-fn read_file(path: &Path) -> io::Result<SecretBytes> {
-    let file = fs::File::open(path)?;
-    let mut text = Vec::with_capacity(usize::try_from(MAX_FILE_LEN_BYTES + 1).unwrap_or_default());
-    let read = file.take(MAX_FILE_LEN_BYTES + 1).read_to_end(&mut text);
-    let text = SecretBytes::new(text);
-    match u64::try_from(read?).is_ok_and(|len| len <= MAX_FILE_LEN_BYTES) {
-        true => Ok(text),
-        false => Err(io::Error::other("longer than any certificate chain")),
-    }
-}
-
 /// Whole or not at all, with mode 0600.
 fn write_file(folder: &Path, name: &str, text: &SecretBytes) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(folder)?;
@@ -242,11 +232,11 @@ const ACCOUNT_FILE: &str = "acme_account+key";
 
 const FOLDER_MODE: u32 = 0o700;
 
-const MAX_FILE_LEN_BYTES: u64 = 256 * 1024;
+const MAX_FILE_LEN_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use identity::pem::encode_pkcs8;
     use rustls_pki_types::CertificateDer;
@@ -345,7 +335,7 @@ mod tests {
         let error = kept.certificate("a.test").await.unwrap_err();
         assert_eq!(
             chain(&error),
-            "reading a file of cache_dir failed: longer than any certificate chain"
+            "reading a file of cache_dir failed: the file is longer than 262144 bytes"
         );
     }
 

@@ -5,16 +5,16 @@
 //! such a service knows give no `user:` or `group:` selector; `uid:` and `gid:` always exist.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use daemon::bounded_file;
 use parking_lot::Mutex;
 
 /// A file larger than this gives no names.
-const MAX_LEN_BYTES: u64 = 16 << 20;
+const MAX_LEN_BYTES: usize = 16 << 20;
 
 /// The names in one account file, read again whenever the file has changed.
 #[derive(Debug)]
@@ -78,14 +78,8 @@ impl Stamp {
 }
 
 fn read_names(path: &Path) -> io::Result<HashMap<u32, Box<str>>> {
-    let mut content = Vec::new();
-    File::open(path)?
-        .take(MAX_LEN_BYTES + 1)
-        .read_to_end(&mut content)?;
     // Cut off, the last line would give another id its name.
-    if u64::try_from(content.len()).is_ok_and(|len| len > MAX_LEN_BYTES) {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
+    let content = bounded_file::read(path, MAX_LEN_BYTES)?;
     let mut names = HashMap::new();
     for line in content.split(|byte| *byte == b'\n') {
         if let Some((id, name)) = std::str::from_utf8(line).ok().and_then(parse_line) {
@@ -133,7 +127,7 @@ mod tests {
         let path = directory.path().join("passwd");
         // The last line that fits is cut within its id.
         let line = "app:x:1000:\n";
-        let fits = usize::try_from(MAX_LEN_BYTES).unwrap() - "app:x:1".len();
+        let fits = MAX_LEN_BYTES - "app:x:1".len();
         let content = [&"\n".repeat(fits), line].concat();
         std::fs::write(&path, content).unwrap();
         assert!(Names::new(&path).current().is_empty());

@@ -5,16 +5,16 @@
 //! is a claim, and it holds only if the container's first process stands in the same place
 //! ([`Claim::stands_with`]).
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use daemon::bounded_file;
 use tracing::{debug, warn};
 
 use super::locator::Locator;
 
 /// A path has up to 4096 bytes, and there are about a dozen hierarchies.
-const MAX_LEN_BYTES: u64 = 256 << 10;
+const MAX_LEN_BYTES: usize = 256 << 10;
 
 /// The control groups of a process, in the order of the file.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Cgroups {
     /// The groups of the process at `directory`, its place in `/proc`.
     pub(super) fn read(directory: &Path) -> Result<Self, CgroupError> {
         let path = directory.join("cgroup");
-        match read_bounded(&path, MAX_LEN_BYTES) {
+        match bounded_file::read(&path, MAX_LEN_BYTES) {
             Ok(text) => Self::parse(&text),
             Err(source) => Err(CgroupError::Read { path, source }),
         }
@@ -180,18 +180,6 @@ fn user_of_slice(path: &[u8]) -> Option<Result<u32, String>> {
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
-}
-
-/// The content of a file of `/proc`, which is refused if it is longer than `max_len_bytes`.
-pub(super) fn read_bounded(path: &Path, max_len_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut text = Vec::with_capacity(2048);
-    File::open(path)?
-        .take(max_len_bytes + 1)
-        .read_to_end(&mut text)?;
-    match u64::try_from(text.len()).is_ok_and(|len_bytes| len_bytes <= max_len_bytes) {
-        true => Ok(text),
-        false => Err(io::ErrorKind::FileTooLarge.into()),
-    }
 }
 
 /// Why no container can be told from control groups.

@@ -7,18 +7,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use daemon::bounded_file;
 use tracing::debug;
 
-use super::cgroup::read_bounded;
 use super::locator::Locator;
 
 /// Hosts have some thousand mounts at most, of some hundred bytes.
-const MAX_LEN_BYTES: u64 = 16 << 20;
+const MAX_LEN_BYTES: usize = 16 << 20;
 
 /// The container of this agent, whose place in `/proc` is `own`.
 pub(super) fn own_container(own: &Path, is_verbose: bool) -> Result<Option<String>, MountError> {
     let path = own.join("mountinfo");
-    let text = match read_bounded(&path, MAX_LEN_BYTES) {
+    let text = match bounded_file::read(&path, MAX_LEN_BYTES) {
         Ok(text) => text,
         Err(source) => return Err(MountError::Read { path, source }),
     };
