@@ -20,7 +20,7 @@ pub fn run(data: &[u8]) {
         1 => {
             let rows = rows(input);
             fuzzing::rows(&rows);
-            if let Some(file) = fuzzing::backup_of(&rows, &key()) {
+            if let Some(file) = fuzzing::backup_of(&rows, &key(), &OneKey) {
                 is_good(&file);
             }
         }
@@ -65,7 +65,7 @@ fn rows(input: Input<'_>) -> Vec<fuzzing::Row> {
 fn changed(mut input: Input<'_>) {
     let place = input.number();
     let bits = input.byte();
-    let Some(mut file) = fuzzing::backup_of(&rows(input), &key()) else {
+    let Some(mut file) = fuzzing::backup_of(&rows(input), &key(), &OneKey) else {
         return;
     };
     let at = usize::try_from(place).map_or(0, |place| place % file.len());
@@ -125,7 +125,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     rows.truncate(100);
     let parts = rows.iter().flat_map(|(key, value)| [key, value]);
     let few = rows.iter().take(3).flat_map(|(key, value)| [key, value]);
-    let file = fuzzing::backup_of(&rows, &key()).expect("rows can be written");
+    let file = fuzzing::backup_of(&rows, &key(), &OneKey).expect("rows can be written");
     vec![
         plain(&[0], file),
         join(&[1], parts),

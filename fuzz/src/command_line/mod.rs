@@ -5,32 +5,40 @@
 //! whole, in their folder, and for the owner alone where they are secret.
 
 mod seeds;
+mod server_answers;
 
 pub use seeds::seeds;
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use daemon::command_line::{FAILURE, Program, SUCCESS, Terminal};
 use identity::pem::{decode_certificates, decode_private_key};
+use identity::secret::SecretBytes;
 use parking_lot::Mutex;
+use raft_store::FileSeal;
 use serde_json::Value;
 
 use crate::foreign::{Answer, Stranger};
 use crate::input::Input;
-use crate::world::{AUTHORITY, in_time};
+use crate::world::{AUTHORITY, FOLDER, in_time};
 
 /// Which command, whether in JSON, then the answers to its calls.
 pub fn run(data: &[u8]) {
+    executed(data);
+}
+
+/// The exit code.
+fn executed(data: &[u8]) -> u8 {
     let mut input = Input::new(data);
     let command = &COMMANDS[usize::from(input.byte()) % COMMANDS.len()];
     let is_json = input.byte() % 2 == 1;
     let answers = input.pieces(MAX_ANSWERS).into_iter().map(Input::new);
     STRANGER.says.set(answers.map(Answer::of));
-    command.check(is_json);
+    command.check(is_json)
 }
 
 const MAX_ANSWERS: usize = 8;
@@ -43,11 +51,19 @@ static SERVER: LazyLock<Program> =
 static AGENT: LazyLock<Program> =
     LazyLock::new(|| agent::cli::program("conclave-agent".to_owned()));
 
+/// The seal key of backups: the same in every run, so that a corpus stays good.
+static SEAL: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = FOLDER.path().join("seal");
+    let imported = FileSeal::at(&path).import(&SecretBytes::new(vec![7; 32]));
+    imported.expect("the key is written");
+    path
+});
+
 /// One command with flags that make it ask.
 struct Asking {
     program: &'static Program,
     words: &'static str,
-    /// Separated by blanks; `DIR` is a folder that is empty.
+    /// Separated by blanks; `DIR` is a folder that is empty, `SEAL` the path of [`SEAL`].
     flags: &'static str,
     takes_output: bool,
 }
@@ -107,7 +123,7 @@ const SERVER_COMMANDS: [(&str, &str); 58] = [
     ("bundle set", "-id spiffe://other.org"),
     ("bundle show", ""),
     ("bundle show", "-format spiffe"),
-    ("cluster backup", "-file DIR/backup -sealKey DIR/none"),
+    ("cluster backup", "-file DIR/backup -sealKey SEAL"),
     ("cluster invite", ""),
     ("cluster leave", ""),
     ("cluster members", ""),
@@ -195,10 +211,11 @@ impl Asking {
         }
     }
 
-    fn check(&self, is_json: bool) {
+    fn check(&self, is_json: bool) -> u8 {
         let is_json = is_json && self.takes_output;
         let folder = tempfile::tempdir().expect("a folder");
         let flags = self.flags.replace("DIR", &folder.path().to_string_lossy());
+        let flags = flags.replace("SEAL", &SEAL.to_string_lossy());
         let mut arguments: Vec<_> = self.words.split(' ').map(str::to_owned).collect();
         arguments.extend(flags.split_whitespace().map(str::to_owned));
         let socket = STRANGER.socket().display().to_string();
@@ -214,6 +231,7 @@ impl Asking {
             printed.is_json(self.words);
         }
         look_at(folder.path(), self.words == "api fetch x509");
+        code
     }
 
     /// What the operator hands over.
@@ -263,16 +281,19 @@ fn look_at(folder: &Path, is_checked: bool) {
         let file = file.expect("it can be listed");
         let name = file.file_name().into_string().expect("names are ours");
         let content = fs::read(file.path()).expect("it can be read");
-        if name.ends_with("key") || name == "key.pem" {
+        let is_key = name.ends_with("key") || name == "key.pem";
+        if is_key || ["backup", "token"].contains(&&*name) {
             let mode = file.metadata().expect("it is there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        if is_key {
             decode_private_key(&content).expect("keys are whole");
         } else if is_checked {
             assert!(name.ends_with(".pem"), "{name}");
             decode_certificates(&content).expect("certificates are whole");
         } else {
             assert!(
-                ["svid.pem", "bundle.pem", "token"].contains(&&*name),
+                ["svid.pem", "bundle.pem", "token", "backup"].contains(&&*name),
                 "{name}"
             );
         }

@@ -2,19 +2,20 @@
 
 use identity::secret::SecretBytes;
 
-use super::file::{Chunks, LAYOUT, RowWriter, preamble};
+use super::file::{Chunks, LAYOUT, RowWriter, context, preamble};
 use crate::codec::wire;
 use crate::fuzzing::{NOW, Row, load, position};
 use crate::record::Sequence;
+use crate::seal::SealProvider;
 use crate::state::StateHash;
 use prost::Message as _;
 
-/// A backup of `rows` under `key`, whole and true to itself whatever they are.
-pub fn backup_of(rows: &[Row], key: &SecretBytes) -> Option<Vec<u8>> {
+/// A backup of `rows` under `key`, which `seal` wraps; whole and true to itself whatever they are.
+pub fn backup_of(rows: &[Row], key: &SecretBytes, seal: &dyn SealProvider) -> Option<Vec<u8>> {
     let header = wire::BackupHeader {
         layout: LAYOUT,
-        cluster_id: vec![7; 16],
-        wrapped_key: vec![1],
+        cluster_id: CLUSTER_ID.to_vec(),
+        wrapped_key: seal.wrap(&context(&CLUSTER_ID), key).ok()?,
     };
     let preamble = preamble(&header);
     let mut chunks = Chunks::new(key, &preamble)?;
@@ -33,7 +34,7 @@ pub fn backup_of(rows: &[Row], key: &SecretBytes) -> Option<Vec<u8>> {
     let revision = load(rows, sequence).map_or(1, |state| state.revision().as_u64());
     let manifest = wire::BackupManifest {
         format_version: 1,
-        cluster_id: vec![7; 16],
+        cluster_id: CLUSTER_ID.to_vec(),
         revision,
         state_hash: hash.as_bytes().to_vec(),
         rows: count,
@@ -44,3 +45,5 @@ pub fn backup_of(rows: &[Row], key: &SecretBytes) -> Option<Vec<u8>> {
     file.extend(chunks.seal(manifest.encode_to_vec(), true)?);
     Some(file)
 }
+
+const CLUSTER_ID: [u8; 16] = [7; 16];
