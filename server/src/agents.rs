@@ -2,7 +2,6 @@
 //!
 //! How they are admitted is the business of [`crate::attest`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use raft_store::{
     Operation, Proposal, ProposeError, ReadError, Sequence, SetAgentVersion, State, Store,
 };
 
-use crate::walk::{Rows, walk};
+use crate::walk::{self, Rows};
 
 /// The attested agents.
 #[derive(Clone, Debug)]
@@ -81,13 +80,7 @@ impl Agents {
         if *filter == AgentFilter::default() {
             return self.store.read(State::agent_count);
         }
-        let mut count = 0;
-        self.walk(filter, None, |_, _| {
-            count += 1;
-            ControlFlow::Continue(())
-        })
-        .await;
-        count
+        walk::count(&self.store, all, |agent| filter.admits(&view(agent))).await
     }
 
     /// Up to `limit` agents that `filter` admits, from the one after `after` on.
@@ -97,38 +90,9 @@ impl Agents {
         after: Option<Sequence>,
         limit: usize,
     ) -> AgentPage {
-        let mut page = AgentPage {
-            agents: Vec::new(),
-            last: None,
-        };
-        self.walk(filter, after, |sequence, agent| {
-            page.agents.push(Arc::clone(agent));
-            page.last = Some(sequence);
-            if page.agents.len() < limit {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        })
-        .await;
-        page
-    }
-
-    /// Shows `visit` the agents after `after` that `filter` admits, until it has seen enough.
-    async fn walk(
-        &self,
-        filter: &AgentFilter,
-        after: Option<Sequence>,
-        mut visit: impl FnMut(Sequence, &Arc<AgentRecord>) -> ControlFlow<()>,
-    ) {
-        walk(&self.store, after, all, |sequence, agent| {
-            if filter.admits(&view(agent)) {
-                visit(sequence, agent)
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .await;
+        let admits = |agent: &AgentRecord| filter.admits(&view(agent));
+        let (agents, last) = walk::page(&self.store, after, limit, all, admits).await;
+        AgentPage { agents, last }
     }
 
     /// Turns an agent away until it is deleted; says whether there is one.

@@ -12,9 +12,47 @@ use raft_store::{Sequence, State, Store};
 /// Records of one kind, in the order of their creation.
 pub(crate) type Rows<'a, R> = Box<dyn Iterator<Item = (Sequence, &'a Arc<R>)> + 'a>;
 
+/// How many records of those that `rows` finds after nothing are admitted.
+pub(crate) async fn count<R>(
+    store: &Store,
+    rows: impl for<'a> Fn(&'a State, Option<Sequence>) -> Rows<'a, R>,
+    admits: impl Fn(&R) -> bool,
+) -> usize {
+    let mut count = 0;
+    let visit = |_, record: &Arc<R>| {
+        count += usize::from(admits(record));
+        ControlFlow::Continue(())
+    };
+    walk(store, None, rows, visit).await;
+    count
+}
+
+/// Up to `limit` admitted records, from the one after `after` on, and the place of the last.
+pub(crate) async fn page<R>(
+    store: &Store,
+    after: Option<Sequence>,
+    limit: usize,
+    rows: impl for<'a> Fn(&'a State, Option<Sequence>) -> Rows<'a, R>,
+    admits: impl Fn(&R) -> bool,
+) -> (Vec<Arc<R>>, Option<Sequence>) {
+    let (mut records, mut last) = (Vec::new(), None);
+    let visit = |sequence, record: &Arc<R>| {
+        if admits(record) {
+            records.push(Arc::clone(record));
+            last = Some(sequence);
+            if records.len() >= limit {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    walk(store, after, rows, visit).await;
+    (records, last)
+}
+
 /// Shows `visit` the records after `after` until it has seen enough. `rows` finds those after a sequence; it is asked
 /// again for each part.
-pub(crate) async fn walk<R>(
+async fn walk<R>(
     store: &Store,
     mut after: Option<Sequence>,
     rows: impl for<'a> Fn(&'a State, Option<Sequence>) -> Rows<'a, R>,

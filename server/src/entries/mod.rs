@@ -10,7 +10,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use raft_store::{
     Proposal, ProposeError, ReadError, Sequence, State, Store, UpdateEntries, UpdateEntryOutcome,
 };
 
-use crate::walk::{Rows, walk};
+use crate::walk::{self, Rows};
 
 pub(crate) use authorized::{applies, is_in_domain, roots};
 pub use authorized::{authorized, authorized_entry};
@@ -82,13 +81,12 @@ impl Entries {
         if filter::is_all(filter) {
             return self.store.read(State::entry_count);
         }
-        let mut count = 0;
-        self.walk(filter, None, |_, _| {
-            count += 1;
-            ControlFlow::Continue(())
-        })
-        .await;
-        count
+        walk::count(
+            &self.store,
+            |state, after| candidates(state, filter, after),
+            |entry| filter::admits(filter, entry),
+        )
+        .await
     }
 
     /// Up to `limit` entries that `filter` admits, from the one after `after` on.
@@ -98,43 +96,15 @@ impl Entries {
         after: Option<Sequence>,
         limit: usize,
     ) -> EntryPage {
-        let mut page = EntryPage {
-            entries: Vec::new(),
-            last: None,
-        };
-        self.walk(filter, after, |sequence, entry| {
-            page.entries.push(Arc::clone(entry));
-            page.last = Some(sequence);
-            if page.entries.len() < limit {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        })
-        .await;
-        page
-    }
-
-    /// Shows `visit` the entries after `after` that `filter` admits, until it has seen enough.
-    async fn walk(
-        &self,
-        filter: &EntryFilter,
-        after: Option<Sequence>,
-        mut visit: impl FnMut(Sequence, &Arc<RegistrationEntry>) -> ControlFlow<()>,
-    ) {
-        walk(
+        let (entries, last) = walk::page(
             &self.store,
             after,
+            limit,
             |state, after| candidates(state, filter, after),
-            |sequence, entry| {
-                if filter::admits(filter, entry) {
-                    visit(sequence, entry)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
+            |entry| filter::admits(filter, entry),
         )
         .await;
+        EntryPage { entries, last }
     }
 
     /// The entries that `agent` is authorized for.
