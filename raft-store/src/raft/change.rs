@@ -237,12 +237,6 @@ impl Shared {
         }
     }
 
-    fn is_present(&self, member_id: u64) -> bool {
-        let state = self.model.state.read();
-        let member = state.member(member_id);
-        member.is_some_and(|member| !member.is_removed)
-    }
-
     /// Who of these answers now. When they answered last is not enough: a removal that is begun
     /// without a quorum cannot be ended.
     async fn answering(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {

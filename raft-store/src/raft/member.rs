@@ -449,14 +449,16 @@ impl Shared {
         member.is_some_and(|member| member.is_removed)
     }
 
+    /// Whether the record of a member says that it belongs.
+    pub(super) fn is_present(&self, member_id: u64) -> bool {
+        let state = self.model.state.read();
+        let member = state.member(member_id);
+        member.is_some_and(|member| !member.is_removed)
+    }
+
     /// Whether this is a member, by its record or by consensus.
     pub(super) fn is_known(&self, member_id: u64) -> bool {
-        let is_recorded = {
-            let state = self.model.state.read();
-            state
-                .member(member_id)
-                .is_some_and(|member| !member.is_removed)
-        };
+        let is_recorded = self.is_present(member_id);
         is_recorded || address_of(&self.raft, member_id).is_some()
     }
 
